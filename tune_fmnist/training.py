@@ -1,0 +1,207 @@
+"""The one training loop: ``fit(config, ...)`` trains a model, the same for a trial, a retrain and a run without Ray."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tune_fmnist.config import Config
+from tune_fmnist.data import Images
+from tune_fmnist.models import build
+from tune_fmnist.names import Precision
+
+EVAL_BATCH = 500
+"""Images a forward pass in validation and test: larger ones leave the processor's cache (measured, 200 to 4000)."""
+
+_CHECK_EVERY = 100
+"""Steps between two looks for a loss that is no longer finite: a lost trial ends within an epoch, at no cost."""
+
+
+class DeviceImages(NamedTuple):
+    """Images ready to train on: ``images`` (n, 1, 28, 28) in (-1, 1), in the computing type; ``labels`` (n,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class EpochResult(NamedTuple):
+    """One epoch of training.
+
+    Losses are mean cross entropies in nats, accuracies fractions, times seconds.  Without validation images the
+    validation figures are NaN.  A loss that is not finite means that the training diverged in this epoch.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    train_seconds: float
+    eval_seconds: float
+
+    @property
+    def diverged(self) -> bool:
+        return not math.isfinite(self.train_loss)
+
+
+class Fitted(NamedTuple):
+    """A trained model, in evaluation mode, and the result of its last epoch."""
+
+    model: nn.Module
+    last: EpochResult
+
+
+def choose_precision(device: torch.device) -> Precision:
+    """Return bfloat16 where the hardware multiplies it natively, else float32.
+
+    The processor is asked, not timed, so that a search gives the same result twice.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return "bfloat16" if native else "float32"
+
+
+def to_device(data: Images, device: torch.device, precision: Precision) -> DeviceImages:
+    """Copy images to a device once, scaled to (-1, 1) in the computing type."""
+    pixels = torch.tensor(data.images).to(device).unsqueeze(1)
+    scaled = pixels.to(torch.float32).div_(127.5).sub_(1.0)
+    return DeviceImages(scaled.to(getattr(torch, precision)), torch.tensor(data.labels).to(device, torch.int64))
+
+
+def fit(
+    config: Config,
+    train: DeviceImages,
+    validation: DeviceImages | None,
+    *,
+    epochs: int,
+    horizon: int,
+    seed: int,
+    on_epoch: Callable[[EpochResult], None] = lambda result: None,
+) -> Fitted:
+    """Train a model of ``config`` for ``epochs`` epochs, or until its loss is no longer finite.
+
+    Args:
+        config: what to train and how.
+        train: the training images; their device and type decide where and in which precision it is computed.
+        validation: evaluated after each epoch if given.
+        epochs: how long to train.
+        horizon: the epochs over which a learning rate schedule runs; at least ``epochs``.
+        seed: of the weights, dropout, the order of the images and their augmentation.
+        on_epoch: called with each epoch's result.
+    """
+    if not 1 <= epochs <= horizon:
+        raise ValueError(f"epochs {epochs} is not in 1..{horizon}")
+    device = train.images.device
+    torch.manual_seed(seed)
+    model = build(config).to(device, memory_format=torch.channels_last)
+    optimizer = _optimizer(config, model)
+    order = torch.Generator(device).manual_seed(seed)
+    steps_per_epoch = math.ceil(len(train.labels) / config.batch_size)
+    for epoch in range(1, epochs + 1):
+        started = time.perf_counter()
+        first_step = (epoch - 1) * steps_per_epoch
+        loss, accuracy = _train_epoch(config, model, optimizer, train, order, first_step, horizon * steps_per_epoch)
+        trained = time.perf_counter()
+        val_loss, val_accuracy = math.nan, math.nan
+        if validation is not None:
+            val_loss, val_accuracy = score(predict(model, validation), validation.labels)
+        result = EpochResult(
+            epoch=epoch,
+            train_loss=loss,
+            train_accuracy=accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            learning_rate=optimizer.param_groups[0]["lr"],
+            train_seconds=trained - started,
+            eval_seconds=time.perf_counter() - trained,
+        )
+        on_epoch(result)
+        if result.diverged:
+            break
+    return Fitted(model.eval(), result)
+
+
+def predict(model: nn.Module, data: DeviceImages) -> Tensor:
+    """Return the logits (n, 10), float32, of every image; computed in the type of ``data.images``."""
+    model.eval()
+    with torch.inference_mode(), _autocast(data.images):
+        return torch.cat([model(batch) for batch in data.images.split(EVAL_BATCH)]).float()
+
+
+def score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return mean cross entropy and accuracy of logits (n, 10) against labels (n,)."""
+    hits = logits.argmax(1) == labels
+    return functional.cross_entropy(logits, labels).item(), hits.sum().item() / len(labels)
+
+
+def _autocast(images: Tensor) -> torch.autocast:
+    return torch.autocast(images.device.type, torch.bfloat16, enabled=images.dtype == torch.bfloat16)
+
+
+def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(),
+            config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+    return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def _train_epoch(
+    config: Config,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train: DeviceImages,
+    order: torch.Generator,
+    first_step: int,
+    horizon_steps: int,
+) -> tuple[float, float]:
+    """Train one epoch; return the mean loss and the accuracy over its steps."""
+    model.train()
+    permutation = torch.randperm(len(train.labels), generator=order, device=train.labels.device)
+    logits = torch.empty(len(train.labels), 10, device=train.labels.device)
+    for step, batch in enumerate(permutation.split(config.batch_size)):
+        if config.schedule == "cosine":
+            rate = config.learning_rate * (1 + math.cos(math.pi * (first_step + step) / horizon_steps)) / 2
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        images = train.images[batch]
+        if config.flip or config.shift:
+            images = _augment(images, config, order)
+        with _autocast(images):
+            output = model(images)
+        output = output.float()
+        loss = functional.cross_entropy(output, train.labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        start = step * config.batch_size
+        logits[start : start + len(batch)] = output.detach()
+        if step % _CHECK_EVERY == _CHECK_EVERY - 1 and not math.isfinite(loss.item()):
+            return math.nan, score(logits[: start + len(batch)], train.labels[permutation[: start + len(batch)]])[1]
+    return score(logits, train.labels[permutation])
+
+
+def _augment(images: Tensor, config: Config, order: torch.Generator) -> Tensor:
+    """Mirror each image with probability one half; move the batch by up to ``shift`` pixels each way."""
+    if config.flip:
+        mirrored = torch.rand(len(images), 1, 1, 1, generator=order, device=images.device) < 0.5
+        images = torch.where(mirrored, images.flip(3), images)
+    if config.shift:
+        down, right = torch.randint(0, 2 * config.shift + 1, (2,), generator=order, device=images.device).tolist()
+        padded = functional.pad(images, [config.shift] * 4, value=-1.0)
+        images = padded[:, :, down : down + 28, right : right + 28]
+    return images
