@@ -103,14 +103,17 @@ def fit(
         raise ValueError(f"epochs {epochs} is not in 1..{horizon}")
     device = train.images.device
     torch.manual_seed(seed)
-    model = build(config).to(device, memory_format=torch.channels_last)
-    optimizer = _optimizer(config, model)
+    model = build(config).to(device).to(memory_format=torch.channels_last)
+    weights = _Weights(model, train.images.dtype)
+    optimizer = _optimizer(config, weights.master)
     order = torch.Generator(device).manual_seed(seed)
     steps_per_epoch = math.ceil(len(train.labels) / config.batch_size)
     for epoch in range(1, epochs + 1):
         started = time.perf_counter()
         first_step = (epoch - 1) * steps_per_epoch
-        loss, accuracy = _train_epoch(config, model, optimizer, train, order, first_step, horizon * steps_per_epoch)
+        loss, accuracy = _train_epoch(
+            config, model, weights, optimizer, train, order, first_step, horizon * steps_per_epoch
+        )
         trained = time.perf_counter()
         val_loss, val_accuracy = math.nan, math.nan
         if validation is not None:
@@ -128,6 +131,7 @@ def fit(
         on_epoch(result)
         if result.diverged:
             break
+    weights.restore()
     return Fitted(model.eval(), result)
 
 
@@ -135,7 +139,7 @@ def predict(model: nn.Module, data: DeviceImages) -> Tensor:
     """Return the logits (n, 10), float32, of every image; computed in the type of ``data.images``."""
     model.eval()
     with torch.inference_mode(), _autocast(data.images):
-        return torch.cat([model(batch) for batch in data.images.split(EVAL_BATCH)]).float()
+        return torch.cat([model(batch) for batch in torch.split(data.images, EVAL_BATCH)]).float()
 
 
 def score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -148,21 +152,60 @@ def _autocast(images: Tensor) -> torch.autocast:
     return torch.autocast(images.device.type, torch.bfloat16, enabled=images.dtype == torch.bfloat16)
 
 
-def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+class _Weights:
+    """A model's weights as one float32 vector, ``master``, that the optimizer changes in one go.
+
+    In bfloat16 the model computes with a rounded copy, so that no layer casts its weights in each step, and the steps
+    add up in ``master`` (Micikevicius et al. 2018, Mixed Precision Training).
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        self._parameters = list(model.parameters())
+        self.master = torch.empty(sum(p.numel() for p in self._parameters), device=self._parameters[0].device)
+        self.master.grad = torch.empty_like(self.master)
+        self._gradients = self._views(self.master.grad)
+        for view, parameter in zip(self._views(self.master), self._parameters, strict=True):
+            view.copy_(parameter.detach())
+        self._copy = self.master.to(dtype)
+        self._bind(self._copy)
+
+    def differentiate(self, loss: Tensor) -> None:
+        """Set ``master.grad``."""
+        for view, gradient in zip(self._gradients, torch.autograd.grad(loss, self._parameters), strict=True):
+            view.copy_(gradient)
+
+    def refresh(self) -> None:
+        """Let the model see a changed ``master``."""
+        if self._copy is not self.master:
+            self._copy.copy_(self.master)
+
+    def restore(self) -> None:
+        """Give the model its float32 weights."""
+        self._bind(self.master)
+
+    def _bind(self, vector: Tensor) -> None:
+        for view, parameter in zip(self._views(vector), self._parameters, strict=True):
+            parameter.data = view
+
+    def _views(self, vector: Tensor) -> list[Tensor]:
+        pieces = torch.split(vector, [parameter.numel() for parameter in self._parameters])
+        return [
+            piece.as_strided(parameter.size(), parameter.stride())
+            for piece, parameter in zip(pieces, self._parameters, strict=True)
+        ]
+
+
+def _optimizer(config: Config, weights: Tensor) -> torch.optim.Optimizer:
+    rate, decay = config.learning_rate, config.weight_decay
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(),
-            config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-    return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        return torch.optim.SGD([weights], rate, momentum=config.momentum, weight_decay=decay, fused=True)
+    return torch.optim.AdamW([weights], rate, weight_decay=decay, fused=True)
 
 
 def _train_epoch(
     config: Config,
     model: nn.Module,
+    weights: _Weights,
     optimizer: torch.optim.Optimizer,
     train: DeviceImages,
     order: torch.Generator,
@@ -173,21 +216,19 @@ def _train_epoch(
     model.train()
     permutation = torch.randperm(len(train.labels), generator=order, device=train.labels.device)
     logits = torch.empty(len(train.labels), 10, device=train.labels.device)
-    for step, batch in enumerate(permutation.split(config.batch_size)):
+    for step, batch in enumerate(torch.split(permutation, config.batch_size)):
         if config.schedule == "cosine":
             rate = config.learning_rate * (1 + math.cos(math.pi * (first_step + step) / horizon_steps)) / 2
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        images = train.images[batch]
+        images = train.images.index_select(0, batch)
         if config.flip or config.shift:
             images = _augment(images, config, order)
-        with _autocast(images):
-            output = model(images)
-        output = output.float()
+        output = model(images).float()
         loss = functional.cross_entropy(output, train.labels[batch])
-        optimizer.zero_grad()
-        loss.backward()
+        weights.differentiate(loss)
         optimizer.step()
+        weights.refresh()
         start = step * config.batch_size
         logits[start : start + len(batch)] = output.detach()
         if step % _CHECK_EVERY == _CHECK_EVERY - 1 and not math.isfinite(loss.item()):
