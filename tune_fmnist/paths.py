@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tune_fmnist.errors import InputError
 
@@ -85,7 +84,7 @@ def publish(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -100,10 +99,3 @@ def default_space(model: str) -> Path:
 def cache_dir() -> Path:
     """Return where fetched data is kept: ``$XDG_CACHE_HOME/tune_fmnist``, ``~/.cache/tune_fmnist`` without it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tune_fmnist"
-
-
-def plain(value: Any) -> Any:
-    """Return paths as text inside JSON."""
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} does not belong in JSON")

@@ -1,0 +1,193 @@
+"""Ray: joining or starting it, the slots it gives, and running a search's trials in them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Read by Ray when it is imported.  A search keeps its own tables, so Ray's loggers and snapshots only cost time; its
+# own handling of Ctrl-C would swallow the interruption.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from tune_fmnist.data import Split
+from tune_fmnist.errors import InputError
+from tune_fmnist.ledger import Ledger
+from tune_fmnist.searcher import OptunaSearcher
+from tune_fmnist.trial import trainable
+
+_GPU_SHARE = 0.25
+"""A trial's share of a GPU by default: one of these models leaves most of a GPU idle."""
+
+
+class Placement(NamedTuple):
+    """What one trial or retrain occupies, and how many run at once."""
+
+    cpus: float
+    gpus: float
+    slots: int
+    nodes: int
+
+    @property
+    def resources(self) -> dict[str, float]:
+        return {"cpu": self.cpus, "gpu": self.gpus}
+
+    def __str__(self) -> str:
+        gpu = f" and {self.gpus:g} GPU" if self.gpus else ""
+        nodes = f" on {self.nodes} nodes" if self.nodes > 1 else ""
+        return f"{self.slots} slots of {self.cpus:g} CPU{gpu}{nodes}"
+
+
+@contextmanager
+def running_ray(address: str | None) -> Iterator[None]:
+    """Join the Ray cluster at ``address``, or start one on this machine; leave or end it afterwards.
+
+    Raises:
+        InputError: no cluster answers at the address.
+    """
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address is None:
+        ray.init(include_dashboard=False, **common)
+    else:
+        try:
+            ray.init(address=address, **common)
+        except (ConnectionError, ValueError) as error:
+            raise InputError(
+                f"no Ray cluster answers at {address!r} ({error})", key="--address", mend="start it or leave this out"
+            ) from None
+    # Only errors of this program reach the screen; a trial's own end up in its row.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def place(cpus_per_trial: float | None, gpus_per_trial: float | None, max_concurrent: int | None) -> Placement:
+    """Divide the cluster into slots: one CPU each, and a share of a GPU where there are any, unless told otherwise.
+
+    Raises:
+        InputError: no node of the cluster can hold one trial.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    gpus = gpus_per_trial if gpus_per_trial is not None else _GPU_SHARE * any(node.get("GPU") for node in nodes)
+    cpus = cpus_per_trial if cpus_per_trial is not None else 1.0
+    slots = sum(_slots(node, cpus, gpus) for node in nodes)
+    if slots == 0:
+        most = {kind: max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
+        raise InputError(
+            f"no node can hold a trial of {cpus:g} CPU and {gpus:g} GPU",
+            key="--gpus-per-trial" if gpus > most["GPU"] else "--cpus-per-trial",
+            mend=f"the largest node has {most['CPU']:g} CPU and {most['GPU']:g} GPU",
+        )
+    return Placement(cpus, gpus, min(slots, max_concurrent or slots), len(nodes))
+
+
+def _slots(node: dict[str, float], cpus: float, gpus: float) -> int:
+    fits = []
+    if cpus:
+        fits.append(int(node.get("CPU", 0) / cpus + 1e-9))
+    if gpus:
+        # A share of a GPU cannot straddle two of them.
+        fits.append(int(node.get("GPU", 0)) * int(1 / gpus + 1e-9) if gpus < 1 else int(node.get("GPU", 0) / gpus))
+    return min(fits)
+
+
+class _Watcher(tune.Callback):
+    """Ray's trials into the ledger's rows."""
+
+    def __init__(self, ledger: Ledger, on_step: Callable[[int | None], None]) -> None:
+        self._ledger, self._on_step = ledger, on_step
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._ledger.start(trial.config)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._ledger.report(trial.config["number"], result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._ledger.end(trial.config["number"])
+        self._on_step(trial.config["number"])
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        number = trial.config["number"]
+        if number not in self._ledger.trials:
+            self._ledger.start(trial.config)
+        self._ledger.fail(number, _reason(trial.get_error()))
+        self._on_step(number)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._ledger.publish()
+        self._on_step(None)
+
+
+def _reason(error: Exception | None) -> str:
+    """Return an error's last line: Ray puts the traceback of the trial's process before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def run_trials(
+    split: Split,
+    searcher: OptunaSearcher,
+    scheduler: TrialScheduler,
+    ledger: Ledger,
+    placement: Placement,
+    *,
+    trials: int,
+    time_budget: float | None,
+    on_step: Callable[[int | None], None],
+) -> None:
+    """Run trials until there are enough or the time is up; their rows are in ``ledger`` when this returns.
+
+    Args:
+        split: put into Ray's object store once and shared with every trial of a node without a copy.
+        searcher: suggests configurations and is told how each trial ended.
+        scheduler: stops trials early.
+        ledger: gets the rows.
+        placement: what a trial occupies and how many run at once.
+        trials: how many to run.
+        time_budget: seconds after which no trial goes on; None for no limit.
+        on_step: called at least ten times a second with None, and with a trial's number when it has ended.
+    """
+    with tempfile.TemporaryDirectory(prefix="tune_fmnist-") as scratch:
+        try:
+            tune.run(
+                tune.with_parameters(trainable, split=split),
+                name="trials",
+                storage_path=str(Path(scratch)),
+                num_samples=trials,
+                search_alg=searcher,
+                scheduler=scheduler,
+                max_concurrent_trials=placement.slots,
+                resources_per_trial=placement.resources,
+                time_budget_s=time_budget,
+                reuse_actors=True,
+                callbacks=[_Watcher(ledger, on_step)],
+                raise_on_failed_trial=False,
+                verbose=0,
+                log_to_file=False,
+            )
+            for number, trial in ledger.trials.items():
+                if trial["status"] == "running":
+                    ledger.end(number, f"the time budget of {time_budget:g} s was used up")
+            searcher.finish()
+        finally:
+            ledger.publish(now=True)

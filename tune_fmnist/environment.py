@@ -1,0 +1,61 @@
+"""What a result was computed with: versions, hardware, the commit and the command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this program, Python and the packages that decide a result."""
+    return {"tune_fmnist": version("tune_fmnist"), "python": platform.python_version()} | {
+        name: version(name) for name in _PACKAGES
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """Return the processor, cores, memory (bytes) and GPUs of this machine."""
+    import torch
+
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor()).strip(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": pages * size,
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout this package lies in, with ``-dirty`` behind it if files differ from it."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+def command() -> str:
+    """Return the command line of this process, as one would type it."""
+    program = Path(sys.argv[0])
+    if program.parent.name == "tune_fmnist" and program.suffix == ".py":
+        return shlex.join(["python", "-m", f"tune_fmnist.{program.stem}", *sys.argv[1:]])
+    return shlex.join([program.name, *sys.argv[1:]])

@@ -1,0 +1,111 @@
+"""A search's results in Python: its tables as data frames, its record and its best model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune_fmnist import tables
+from tune_fmnist.errors import InputError
+from tune_fmnist.names import SCHEMA_VERSION
+from tune_fmnist.paths import SearchPaths, publish
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from tune_fmnist.models import AnnModel, CnnModel
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a search left in its folder; each table is read when it is first asked for."""
+
+    paths: SearchPaths
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """``search.json``: the command, versions, hardware, seeds, split hash, space and timings."""
+        return read_info(self.paths)
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial."""
+        return self._frame(self.paths.trials, tables.TRIALS)
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """One row a trial's epoch."""
+        return self._frame(self.paths.epochs, tables.EPOCHS)
+
+    @cached_property
+    def retrains(self) -> pd.DataFrame:
+        """One row a configuration retrained with one seed."""
+        return self._frame(self.paths.retrains, tables.RETRAINS)
+
+    @cached_property
+    def retrain_epochs(self) -> pd.DataFrame:
+        """One row a retrain's epoch."""
+        return self._frame(self.paths.retrain_epochs, tables.RETRAIN_EPOCHS)
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """One row a test image under one retrain."""
+        return self._frame(self.paths.predictions, tables.PREDICTIONS)
+
+    @cached_property
+    def test_reads(self) -> pd.DataFrame:
+        """One row a read of the test set."""
+        return self._frame(self.paths.test_reads, tables.TEST_READS)
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """One row a retrained configuration: test accuracy with its interval, and the difference to the report's."""
+        from tune_fmnist.statistics import summarise
+
+        baseline = self.retrains.loc[self.retrains["is_baseline"], "config_id"].iloc[0]
+        return summarise(self.predictions, baseline)
+
+    def best_model(self) -> AnnModel | CnnModel:
+        """Return the retrained model of the configuration that was best in validation, in evaluation mode."""
+        from tune_fmnist.models import load
+
+        return load(self.paths.best)
+
+    @staticmethod
+    def _frame(path: Path, schema: pa.Schema) -> pd.DataFrame:
+        frame: pd.DataFrame = tables.read(path, schema).to_pandas()
+        return frame
+
+
+def read_info(paths: SearchPaths) -> dict[str, Any]:
+    """Read ``search.json``.
+
+    Raises:
+        InputError: it is missing, is not JSON, or is of a newer version.
+    """
+    try:
+        info = json.loads(paths.search.read_text(encoding="utf-8"))
+        version = info["schema_version"]
+    except FileNotFoundError:
+        raise InputError("there is no such file", file=paths.search, mend="name the folder of a search") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot be read ({error!r})", file=paths.search, mend="restore it or search again") from None
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+        raise InputError(
+            f"{version!r} is not a version this program reads (1 to {SCHEMA_VERSION})",
+            file=paths.search,
+            key="schema_version",
+            mend="use the release that wrote it",
+        )
+    checked: dict[str, Any] = info
+    return checked
+
+
+def write_info(paths: SearchPaths, info: dict[str, Any]) -> None:
+    """Publish ``search.json``."""
+    with publish(paths.search) as partial:
+        partial.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **info}, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,354 @@
+"""``python -m tune_fmnist.retrain``: the best configurations, several seeds each, on all training images, and the test.
+
+The only module that reads the test set.  Each read is a row in ``test_reads.parquet``.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from tune_fmnist import data, tables
+from tune_fmnist.cli import Debug
+from tune_fmnist.config import Config, baseline, config_id, to_config
+from tune_fmnist.errors import InputError
+from tune_fmnist.names import COMPLETED, STOPPED
+from tune_fmnist.paths import SearchPaths
+from tune_fmnist.results import Results, read_info, write_info
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.console import Console
+
+    from tune_fmnist.engine import Placement
+
+
+class Job(NamedTuple):
+    """One retrain: a configuration, its rank in the search (None for a baseline outside the top), and a seed."""
+
+    config: Config
+    rank: int | None
+    seed: int
+    epochs: int
+    horizon: int
+    best_val_accuracy: float
+    expected_seconds: float
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return config_id(self.config), self.seed
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.config == baseline(self.config.model)
+
+
+def choose(trials: list[dict[str, Any]], info: dict[str, Any], *, top_k: int, seeds: int) -> list[Job]:
+    """Return the retrains: the ``top_k`` configurations by validation accuracy and the report's, ``seeds`` of each.
+
+    A configuration is trained for the epochs at which its validation accuracy was highest.
+
+    Args:
+        trials: the rows of ``trials.parquet``.
+        info: what ``search.json`` holds.
+
+    Raises:
+        InputError: no trial has a validation accuracy yet.
+    """
+    usable = [row for row in trials if row["status"] in (COMPLETED, STOPPED) and row["best_val_accuracy"] is not None]
+    ranked: dict[str, dict[str, Any]] = {}
+    for row in sorted(usable, key=lambda row: (-row["best_val_accuracy"], row["number"])):
+        ranked.setdefault(row["config_id"], row)
+    first = config_id(baseline(info["model"]))
+    if first not in ranked:
+        raise InputError(
+            "the report's configuration, trial 0, has no validation accuracy",
+            file=info["name"],
+            key="trials.parquet: number 0",
+            mend="see its reason, and search again",
+        )
+    chosen = list(ranked)[:top_k]
+    horizon, scale = info["max_epochs"], info["images"] / info["train_size"]
+    jobs = []
+    for name in chosen + [first] * (first not in chosen):
+        row = ranked[name]
+        per_epoch = row["seconds"] / row["epochs"]
+        jobs += [
+            Job(
+                config=to_config(tables.config_values(row)),
+                rank=chosen.index(name) + 1 if name in chosen else None,
+                seed=seed,
+                epochs=row["best_epoch"],
+                horizon=horizon,
+                best_val_accuracy=row["best_val_accuracy"],
+                expected_seconds=per_epoch * row["best_epoch"] * scale,
+            )
+            for seed in range(info["seed"], info["seed"] + seeds)
+        ]
+    return jobs
+
+
+def train_and_test(job: Job, train: data.Images, sealed: list[Any], gpu: bool, threads: int) -> dict[str, Any]:
+    """Train one job on all training images and test it once; runs as a Ray task.
+
+    Args:
+        train: all training images.
+        sealed: holds the reference to the test images, which is opened only after the training.
+
+    Returns:
+        The rows ``retrain``, ``read`` and ``epochs``, the arrays ``predicted`` int8 and ``confidence`` float32, both
+        (10,000,), and the model's ``weights``.
+    """
+    import platform
+
+    import ray
+    import torch
+
+    from tune_fmnist.statistics import class_accuracy
+    from tune_fmnist.training import choose_precision, fit, predict, score, to_device
+
+    started = time.perf_counter()
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if gpu else "cpu")
+    precision = choose_precision(device)
+    epochs: list[dict[str, Any]] = []
+    fitted = fit(
+        job.config,
+        to_device(train, device, precision),
+        None,
+        epochs=job.epochs,
+        horizon=job.horizon,
+        seed=job.seed,
+        on_epoch=lambda result: epochs.append(result._asdict()),
+    )
+    test = ray.get(sealed[0])
+    read_at = datetime.now(UTC)
+    # In float32, so that whoever loads the saved weights gets these very predictions.
+    images = to_device(test, device, "float32")
+    logits = predict(fitted.model, images)
+    loss, accuracy = score(logits, images.labels)
+    confidence, predicted = (part.cpu().numpy() for part in logits.softmax(1).max(1))
+    name, seed = job.key
+    return {
+        "retrain": {
+            "config_id": name,
+            "rank": job.rank,
+            "is_baseline": job.is_baseline,
+            "seed": seed,
+            "epochs": len(epochs),
+            "train_size": len(train.labels),
+            "best_val_accuracy": job.best_val_accuracy,
+            "train_loss": fitted.last.train_loss,
+            "test_accuracy": accuracy,
+            "test_loss": loss,
+            "seconds": time.perf_counter() - started,
+            "parameters": sum(weight.numel() for weight in fitted.model.parameters()),
+            "class_accuracy": class_accuracy(test.labels, predicted).tolist(),
+            "node": platform.node(),
+            "device": device.type,
+            "precision": precision,
+            **tables.config_columns(job.config),
+        },
+        "read": {"read_at": read_at, "by": "retrain", "config_id": name, "seed": seed},
+        "epochs": [
+            {key: row[key] for key in tables.RETRAIN_EPOCHS.names if key in row} | {"config_id": name, "seed": seed}
+            for row in epochs
+        ],
+        "predicted": predicted.astype("int8"),
+        "confidence": confidence,
+        "weights": {key: value.cpu().numpy() for key, value in fitted.model.state_dict().items()},
+    }
+
+
+def run_jobs(
+    jobs: list[Job], train: data.Images, test: data.Images, paths: SearchPaths, placement: Placement, out: Console
+) -> None:
+    """Run the retrains on the Ray cluster that this process has joined; publish each one's rows when it ends.
+
+    Jobs whose rows are there already are left out.
+    """
+    import ray
+
+    from tune_fmnist.screen import RetrainDisplay
+
+    # Chosen by validation and by order of the seeds, not by the test.
+    writer = _Writer(paths, test, best=jobs[0].key)
+    jobs = [job for job in jobs if job.key not in writer.done]
+    display = RetrainDisplay(out, [job.expected_seconds for job in jobs], placement.slots)
+    task = ray.remote(train_and_test).options(num_cpus=placement.cpus, num_gpus=placement.gpus)
+    train_ref, test_ref = ray.put(train), ray.put(test)
+    threads = max(1, int(placement.cpus))
+    # The longest first: a long one that starts last would leave the other slots idle.
+    waiting = sorted(jobs, key=lambda job: -job.expected_seconds)
+    running: dict[ray.ObjectRef[Any], Job] = {}
+    with display.shown():
+        while waiting or running:
+            while waiting and len(running) < placement.slots:
+                job = waiting.pop(0)
+                running[task.remote(job, train_ref, [test_ref], placement.gpus > 0, threads)] = job
+            ended, _ = ray.wait(list(running), timeout=0.25)
+            for ref in ended:
+                job = running.pop(ref)
+                result = ray.get(ref)
+                writer.add(job, result)
+                display.step(result["retrain"], job.expected_seconds)
+            display.step(None)
+
+
+class _Writer:
+    """The retrain tables and ``best/``, published after each retrain; ``retrains.parquet`` last, as the mark of it."""
+
+    def __init__(self, paths: SearchPaths, test: data.Images, best: tuple[str, int]) -> None:
+        self._paths, self._test, self._best = paths, test, best
+        self._files = {
+            "test_reads": (paths.test_reads, tables.TEST_READS),
+            "predictions": (paths.predictions, tables.PREDICTIONS),
+            "retrain_epochs": (paths.retrain_epochs, tables.RETRAIN_EPOCHS),
+            "retrains": (paths.retrains, tables.RETRAINS),
+        }
+        self._tables = {
+            name: tables.read(path, schema) if path.exists() else tables.to_table([], schema)
+            for name, (path, schema) in self._files.items()
+        }
+        rows = self._tables["retrains"].select(["config_id", "seed"]).to_pylist()
+        self.done = {(row["config_id"], row["seed"]) for row in rows}
+
+    def add(self, job: Job, result: dict[str, Any]) -> None:
+        if job.key == self._best:
+            self._save_best(job, result["weights"])
+        self._append("test_reads", tables.to_table([result["read"]], tables.TEST_READS))
+        self._append("predictions", self._predictions(job, result))
+        self._append("retrain_epochs", tables.to_table(result["epochs"], tables.RETRAIN_EPOCHS))
+        self._append("retrains", tables.to_table([result["retrain"]], tables.RETRAINS))
+        self.done.add(job.key)
+
+    def _append(self, name: str, rows: pa.Table) -> None:
+        import pyarrow as pa
+
+        path, _ = self._files[name]
+        self._tables[name] = pa.concat_tables([self._tables[name], rows])
+        tables.write(self._tables[name], path)
+
+    def _predictions(self, job: Job, result: dict[str, Any]) -> pa.Table:
+        import pyarrow as pa
+
+        count = len(self._test.labels)
+        name, seed = job.key
+        columns = [[name] * count, [seed] * count, range(count), self._test.labels.astype("int8")]
+        columns += [result["predicted"], result["confidence"]]
+        schema = tables.PREDICTIONS
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        return tables.checked(pa.Table.from_arrays(arrays, schema=schema), schema)
+
+    def _save_best(self, job: Job, weights: dict[str, Any]) -> None:
+        import torch
+
+        from tune_fmnist.models import build, save
+
+        model = build(job.config)
+        model.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
+        save(model, job.config, self._paths.best)
+
+
+def run_retrain(
+    paths: SearchPaths,
+    source: data.Source,
+    images: data.Images,
+    placement: Placement,
+    *,
+    top_k: int,
+    seeds: int,
+    out: Console,
+) -> None:
+    """Choose, retrain, test and record, on the Ray cluster that this process has joined.
+
+    Args:
+        source: where the test set lies.
+        images: all training images of the search.
+        top_k: how many configurations beside the report's, 1 or more.
+        seeds: retrains of each, 1 or more.
+    """
+    info = read_info(paths)
+    jobs = choose(tables.read(paths.trials, tables.TRIALS).to_pylist(), info, top_k=top_k, seeds=seeds)
+    test = data.read_test(source)
+    started = time.monotonic()
+    configurations = len({config_id(job.config) for job in jobs})
+    out.print(f"retraining {configurations} configurations, {seeds} seeds each, on {len(images.labels):,} images")
+    run_jobs(jobs, images, test, paths, placement, out)
+    info["retrain"] = {
+        "top_k": top_k,
+        "seeds": seeds,
+        "seconds": round(time.monotonic() - started, 1),
+        "placement": placement._asdict(),
+    }
+    write_info(paths, info)
+
+
+def retrain(
+    folder: Path,
+    *,
+    top_k: int = 3,
+    seeds: int = 3,
+    data_root: Path | None = None,
+    cpus_per_trial: float | None = None,
+    gpus_per_trial: float | None = None,
+    address: str | None = None,
+    out: Console | None = None,
+) -> Results:
+    """Retrain and test the best configurations of a finished search; what has been retrained already is kept.
+
+    Raises:
+        InputError: the folder is no search, or the data is not what was searched on.
+    """
+    from tune_fmnist import engine, screen
+    from tune_fmnist.report import report
+    from tune_fmnist.summary import print_summary
+
+    out = out or screen.console()
+    paths = SearchPaths(folder)
+    info = read_info(paths)
+    source = data.locate(data_root, out.print)
+    images = data.limited(data.read_training(source), info["limit_train"], info["seed"])
+    if data.split(images, info["seed"]).hash != info["split_hash"]:
+        raise InputError(
+            "these are not the images of the search", file=paths.search, key="split_hash", mend="give its --data-root"
+        )
+    with engine.running_ray(address):
+        placement = engine.place(cpus_per_trial, gpus_per_trial, None)
+        run_retrain(paths, source, images, placement, top_k=top_k, seeds=seeds, out=out)
+    report(paths.folder)
+    results = Results(paths)
+    print_summary(results, out)
+    return results
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="the folder of a finished search")],
+    top_k: Annotated[int, typer.Option(min=1, help="how many of the best configurations")] = 3,
+    retrain_seeds: Annotated[int, typer.Option(min=1, help="seeds of each")] = 3,
+    data_root: Annotated[Path | None, typer.Option(help="a torchvision data root")] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(min=0.01, help="CPUs of one retrain")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(min=0, help="GPUs of one retrain, or a share of one")] = None,
+    address: Annotated[str | None, typer.Option(help="a running Ray cluster")] = None,
+    debug: Debug = False,
+) -> None:
+    """Retrain the best configurations of a search on all training images, and test them."""
+    retrain(
+        folder,
+        top_k=top_k,
+        seeds=retrain_seeds,
+        data_root=data_root,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        address=address,
+    )
+
+
+if __name__ == "__main__":
+    from tune_fmnist.cli import run_command
+
+    run_command("retrain")

@@ -1,0 +1,155 @@
+"""Optuna behind Ray's Searcher interface, told the truth about stopped, diverged and failed trials."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from tune_fmnist.config import Config, baseline
+from tune_fmnist.names import SearcherName
+from tune_fmnist.space import CategoricalParameter, IntParameter, Parameter, Space, Value
+
+METRIC: Final = "val_accuracy"
+"""What a search maximises: the name in a trial's report."""
+
+SAMPLER_ARGUMENTS: Final[dict[SearcherName, dict[str, Any]]] = {
+    "tpe": {"n_startup_trials": 10, "n_ei_candidates": 24, "multivariate": True, "constant_liar": True},
+    "gp": {"n_startup_trials": 10, "deterministic_objective": False},
+    "random": {},
+}
+"""Arguments spelled out and recorded in search.json, because Optuna's defaults change between releases."""
+
+SAMPLERS: Final[dict[SearcherName, Callable[..., BaseSampler]]] = {
+    "tpe": TPESampler,
+    "gp": GPSampler,
+    "random": RandomSampler,
+}
+
+
+class OptunaSearcher(Searcher):
+    """Suggests configurations of a space from an Optuna study, and tells the study how each trial really ended.
+
+    A trial that reached the last epoch is COMPLETE with its best validation accuracy, one that ended earlier is PRUNED
+    with its last step, one that diverged or failed is FAIL.  Ray's own ``OptunaSearch`` tells all of them COMPLETE.
+
+    Trial 0 is the founding report's configuration.  If it lies outside the space, the study holds it as a FAIL without
+    parameters, the one state that no sampler learns from.
+
+    Args:
+        space: where configurations come from.
+        searcher: which sampler.
+        seed: of the sampler and, with a trial's number, of each trial.
+        max_epochs: the length of a trial that is not stopped.
+        journal: the file of the study; created.
+        name: the study's name.
+    """
+
+    def __init__(
+        self, space: Space, searcher: SearcherName, *, seed: int, max_epochs: int, journal: Path, name: str
+    ) -> None:
+        super().__init__(metric=METRIC, mode="max")
+        self._space, self._seed, self._max_epochs = space, seed, max_epochs
+        arguments = SAMPLER_ARGUMENTS[searcher]
+        if searcher == "tpe" and space.conditional():
+            arguments = {**arguments, "group": True}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = SAMPLERS[searcher](seed=seed, **arguments)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            sampler=sampler,
+            direction="maximize",
+            study_name=name,
+        )
+        self._running: dict[str, _Running] = {}
+        values = space.values(baseline(space.model))
+        self._outside = values is None
+        if values is None:
+            self.study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+        else:
+            self.study.enqueue_trial(values)
+        for start in space.start:
+            self.study.enqueue_trial(start)
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """Return the next trial's job: its number, seed, configuration and length."""
+        if self._outside:
+            self._outside = False
+            return self._job(0, baseline(self._space.model))
+        trial = self.study.ask()
+        config = self._space.sample(lambda name, parameter: _suggest(trial, name, parameter))
+        self._running[trial_id] = _Running(trial, {})
+        return self._job(trial.number, config)
+
+    def _job(self, number: int, config: Config) -> dict[str, Any]:
+        seed = trial_seed(self._seed, number)
+        return {"number": number, "seed": seed, "max_epochs": self._max_epochs, "config": config.model_dump()}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Report an epoch that is not the trial's last."""
+        if trial_id in self._running:
+            self._running[trial_id].report(result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the study how a trial ended; ``result`` is its last report."""
+        if trial_id not in self._running:
+            return
+        running = self._running.pop(trial_id)
+        if error or result is None or result["diverged"]:
+            self.study.tell(running.trial, state=TrialState.FAIL)
+            return
+        running.report(result)
+        if result["epoch"] < self._max_epochs:
+            self.study.tell(running.trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(running.trial, max(running.steps.values()))
+
+    def finish(self) -> None:
+        """Close the trials that were cut off with the search: samplers learn from one that stays RUNNING."""
+        for running in self._running.values():
+            self.study.tell(running.trial, state=TrialState.PRUNED if running.steps else TrialState.FAIL)
+        self._running.clear()
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: the journal holds all that the study knows, and Ray's pickles would run code when loaded."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Refuse: a search is taken up from its journal and its tables, never from Ray's snapshot."""
+        raise NotImplementedError("a search is taken up from its journal and tables")
+
+
+class _Running(NamedTuple):
+    """A trial that has been suggested and not yet ended, and the validation accuracies reported for it."""
+
+    trial: optuna.Trial
+    steps: dict[int, float]
+
+    def report(self, result: dict[str, Any]) -> None:
+        if result["epoch"] not in self.steps:
+            self.steps[result["epoch"]] = result[METRIC]
+            self.trial.report(result[METRIC], result["epoch"])
+
+
+def trial_seed(seed: int, number: int) -> int:
+    """Return the seed of a trial: 32 bits, unrelated between trials and between searches."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:
+    """Draw one parameter's value; types and bounds are Optuna's."""
+    if isinstance(parameter, CategoricalParameter):
+        return cast(Value, trial.suggest_categorical(name, parameter.choices))
+    if isinstance(parameter, IntParameter):
+        return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
+    return trial.suggest_float(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)

@@ -1,0 +1,121 @@
+"""One trial: a function that Ray Tune runs around ``fit``, and the same trial in this process, for a debugger."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tune_fmnist.cli import Debug
+from tune_fmnist.config import to_config
+from tune_fmnist.data import Split
+
+Report = Callable[[dict[str, Any]], None]
+
+_resident: dict[tuple[str, str, str], Any] = {}
+"""The images of the last trial on this device, in this process: the next trial most likely trains on the same."""
+
+
+def run_trial(job: dict[str, Any], split: Split, report: Report, *, gpu: bool = False, threads: int = 1) -> None:
+    """Train the trial that ``job`` describes and report each epoch.
+
+    Args:
+        job: what ``OptunaSearcher.suggest`` gives: number, seed, max_epochs and config.
+        split: training and validation images; not copied and not written to.
+        report: called after each epoch with an epoch's columns, where it was computed, and ``diverged``.
+        gpu: whether to train on the GPU that this process sees.
+        threads: processor threads for this trial.
+    """
+    import torch
+
+    from tune_fmnist.training import EpochResult, choose_precision, fit, to_device
+
+    ready = time.perf_counter()
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if gpu else "cpu")
+    precision = choose_precision(device)
+    key = (split.hash, device.type, precision)
+    if key not in _resident:
+        _resident.clear()
+        _resident[key] = tuple(to_device(part, device, precision) for part in (split.train, split.validation))
+    train, validation = _resident[key]
+
+    def on_epoch(result: EpochResult) -> None:
+        nonlocal ready
+        spent = time.perf_counter() - ready
+        report(
+            {
+                **result._asdict(),
+                "overhead_seconds": max(0.0, spent - result.train_seconds - result.eval_seconds),
+                "reported_at": time.time(),
+                "diverged": result.diverged,
+                "node": platform.node(),
+                "device": device.type,
+                "precision": precision,
+            }
+        )
+        ready += spent
+
+    epochs = job["max_epochs"]
+    fit(to_config(job["config"]), train, validation, epochs=epochs, horizon=epochs, seed=job["seed"], on_epoch=on_epoch)
+
+
+def trainable(job: dict[str, Any], split: Split) -> None:
+    """The function that Ray Tune runs: one call a trial, in a process that has run other trials before."""
+    from ray import tune
+
+    resources = tune.get_context().get_trial_resources().required_resources
+    run_trial(job, split, tune.report, gpu=resources.get("GPU", 0) > 0, threads=max(1, int(resources.get("CPU", 1))))
+
+
+def main(
+    model: Annotated[str, typer.Option(help="ann or cnn")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a parameter; may be repeated")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="how long to train")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="seeds split, weights and order")] = 0,
+    data_root: Annotated[Path | None, typer.Option(help="a torchvision data root")] = None,
+    limit_train: Annotated[int | None, typer.Option(help="a quick look on this many training images")] = None,
+    debug: Debug = False,
+) -> None:
+    """Run one trial in this process, without Ray: for a debugger or a quick look."""
+    import tomllib
+
+    import torch
+    from rich.console import Console
+
+    from tune_fmnist import data
+
+    console = Console(highlight=False)
+    values: dict[str, Any] = {"model": model}
+    for text in set_ or []:
+        key, _, value = text.partition("=")
+        try:
+            values[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key] = value
+    config = to_config(values, file="--set")
+    source = data.locate(data_root, console.print)
+    split = data.split(data.limited(data.read_training(source), limit_train, seed), seed)
+    console.print(f"{config}")
+
+    def show(row: dict[str, Any]) -> None:
+        console.print(
+            f"epoch {row['epoch']:>3}  train loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.4f}  "
+            f"validation loss {row['val_loss']:.4f}  accuracy {row['val_accuracy']:.4f}  "
+            f"{row['train_seconds']:.1f} s" + ("  diverged" if row["diverged"] else "")
+        )
+
+    job = {"number": 0, "seed": seed, "max_epochs": epochs, "config": config.model_dump()}
+    run_trial(job, split, show, gpu=torch.cuda.is_available(), threads=torch.get_num_threads())
+
+
+if __name__ == "__main__":
+    from tune_fmnist.cli import run_command
+
+    run_command("trial")
