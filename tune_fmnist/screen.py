@@ -22,7 +22,10 @@ _RUNNING_SHOWN = 8
 
 def console() -> Console:
     """Return the console of a command; where there is no terminal, its lines are plain."""
-    return Console(highlight=False, soft_wrap=True)
+    # Names and paths may hold square brackets, which are no markup here.
+    out = Console(highlight=False, markup=False)
+    out.soft_wrap = not out.is_terminal
+    return out
 
 
 def duration(seconds: float) -> str:

@@ -49,7 +49,7 @@ class Plan(BaseModel):
     space: Path | None = None
     trials: int | None = Field(default=None, ge=1)
     max_epochs: int | None = Field(default=None, ge=1, le=1000)
-    time_budget: Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)] = None
+    time_budget: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_seconds)] = None
     searcher: SearcherName = "tpe"
     scheduler: SchedulerName = "asha"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)

@@ -27,7 +27,7 @@ def print_summary(results: Results, out: Console) -> None:
         for row in results.retrains.sort_values("rank").drop_duplicates("config_id").to_dict("records"):
             test = tested[row["config_id"]]
             names = [f"rank {row['rank']:.0f}"] if row["rank"] == row["rank"] else []
-            names += ["the report's, retrained"] if row["is_baseline"] else []
+            names += ["the report's, here"] if row["is_baseline"] else []
             compared = ["", ""] if row["is_baseline"] else [f"{test['difference']:+.4f}", f"{test['p_value']:.2g}"]
             interval = f"{test['low']:.4f} to {test['high']:.4f}"
             validation = f"{row['best_val_accuracy']:.4f}"
