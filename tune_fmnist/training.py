@@ -15,6 +15,7 @@ from tune_fmnist.config import Config
 from tune_fmnist.data import Images
 from tune_fmnist.models import build
 from tune_fmnist.names import Precision
+from tune_fmnist.weights import Weights
 
 EVAL_BATCH = 500
 """Images a forward pass in validation and test: larger ones leave the processor's cache (measured, 200 to 4000)."""
@@ -104,16 +105,13 @@ def fit(
     device = train.images.device
     torch.manual_seed(seed)
     model = build(config).to(device).to(memory_format=torch.channels_last)
-    weights = _Weights(model, train.images.dtype)
-    optimizer = _optimizer(config, weights.master)
+    weights = Weights(model, config, train.images.dtype)
     order = torch.Generator(device).manual_seed(seed)
     steps_per_epoch = math.ceil(len(train.labels) / config.batch_size)
     for epoch in range(1, epochs + 1):
         started = time.perf_counter()
         first_step = (epoch - 1) * steps_per_epoch
-        loss, accuracy = _train_epoch(
-            config, model, weights, optimizer, train, order, first_step, horizon * steps_per_epoch
-        )
+        loss, accuracy = _train_epoch(config, model, weights, train, order, first_step, horizon * steps_per_epoch)
         trained = time.perf_counter()
         val_loss, val_accuracy = math.nan, math.nan
         if validation is not None:
@@ -124,14 +122,14 @@ def fit(
             train_accuracy=accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
-            learning_rate=optimizer.param_groups[0]["lr"],
+            learning_rate=_learning_rate(config, epoch * steps_per_epoch - 1, horizon * steps_per_epoch),
             train_seconds=trained - started,
             eval_seconds=time.perf_counter() - trained,
         )
         on_epoch(result)
         if result.diverged:
             break
-    weights.restore()
+    weights.release()
     return Fitted(model.eval(), result)
 
 
@@ -152,61 +150,16 @@ def _autocast(images: Tensor) -> torch.autocast:
     return torch.autocast(images.device.type, torch.bfloat16, enabled=images.dtype == torch.bfloat16)
 
 
-class _Weights:
-    """A model's weights as one float32 vector, ``master``, that the optimizer changes in one go.
-
-    In bfloat16 the model computes with a rounded copy, so that no layer casts its weights in each step, and the steps
-    add up in ``master`` (Micikevicius et al. 2018, Mixed Precision Training).
-    """
-
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        self._parameters = list(model.parameters())
-        self.master = torch.empty(sum(p.numel() for p in self._parameters), device=self._parameters[0].device)
-        self.master.grad = torch.empty_like(self.master)
-        self._gradients = self._views(self.master.grad)
-        for view, parameter in zip(self._views(self.master), self._parameters, strict=True):
-            view.copy_(parameter.detach())
-        self._copy = self.master.to(dtype)
-        self._bind(self._copy)
-
-    def differentiate(self, loss: Tensor) -> None:
-        """Set ``master.grad``."""
-        for view, gradient in zip(self._gradients, torch.autograd.grad(loss, self._parameters), strict=True):
-            view.copy_(gradient)
-
-    def refresh(self) -> None:
-        """Let the model see a changed ``master``."""
-        if self._copy is not self.master:
-            self._copy.copy_(self.master)
-
-    def restore(self) -> None:
-        """Give the model its float32 weights."""
-        self._bind(self.master)
-
-    def _bind(self, vector: Tensor) -> None:
-        for view, parameter in zip(self._views(vector), self._parameters, strict=True):
-            parameter.data = view
-
-    def _views(self, vector: Tensor) -> list[Tensor]:
-        pieces = torch.split(vector, [parameter.numel() for parameter in self._parameters])
-        return [
-            piece.as_strided(parameter.size(), parameter.stride())
-            for piece, parameter in zip(pieces, self._parameters, strict=True)
-        ]
-
-
-def _optimizer(config: Config, weights: Tensor) -> torch.optim.Optimizer:
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.optimizer == "sgd":
-        return torch.optim.SGD([weights], rate, momentum=config.momentum, weight_decay=decay, fused=True)
-    return torch.optim.AdamW([weights], rate, weight_decay=decay, fused=True)
+def _learning_rate(config: Config, step: int, horizon_steps: int) -> float:
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * (1 + math.cos(math.pi * step / horizon_steps)) / 2
 
 
 def _train_epoch(
     config: Config,
     model: nn.Module,
-    weights: _Weights,
-    optimizer: torch.optim.Optimizer,
+    weights: Weights,
     train: DeviceImages,
     order: torch.Generator,
     first_step: int,
@@ -217,18 +170,12 @@ def _train_epoch(
     permutation = torch.randperm(len(train.labels), generator=order, device=train.labels.device)
     logits = torch.empty(len(train.labels), 10, device=train.labels.device)
     for step, batch in enumerate(torch.split(permutation, config.batch_size)):
-        if config.schedule == "cosine":
-            rate = config.learning_rate * (1 + math.cos(math.pi * (first_step + step) / horizon_steps)) / 2
-            for group in optimizer.param_groups:
-                group["lr"] = rate
         images = train.images.index_select(0, batch)
         if config.flip or config.shift:
             images = _augment(images, config, order)
         output = model(images).float()
         loss = functional.cross_entropy(output, train.labels[batch])
-        weights.differentiate(loss)
-        optimizer.step()
-        weights.refresh()
+        weights.step(loss, _learning_rate(config, first_step + step, horizon_steps))
         start = step * config.batch_size
         logits[start : start + len(batch)] = output.detach()
         if step % _CHECK_EVERY == _CHECK_EVERY - 1 and not math.isfinite(loss.item()):

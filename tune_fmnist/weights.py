@@ -1,0 +1,94 @@
+"""A model's weights as one float32 vector: the optimizer's step on it, and the copy that the model computes with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
+
+from tune_fmnist.config import Config
+
+
+class Weights:
+    """The weights of a model in training.
+
+    The steps add up in float32.  In bfloat16 the model computes with a rounded copy, made once after each step instead
+    of in each layer (Micikevicius et al. 2018, Mixed Precision Training).  One vector makes the optimizer's step one
+    call.  PyTorch's optimizers are called as functions: their classes cost 0.1 ms more a step, which is a tenth of the
+    ANN's, and their first instance imports the compiler, which takes a process more than a second.
+
+    Args:
+        model: whose parameters are to be trained; they are views of this object's vectors until ``release``.
+        config: the optimizer and its settings.
+        dtype: the computing type.
+    """
+
+    def __init__(self, model: nn.Module, config: Config, dtype: torch.dtype) -> None:
+        self._parameters = list(model.parameters())
+        self._config = config
+        self._master = torch.empty(sum(p.numel() for p in self._parameters), device=self._parameters[0].device)
+        for view, parameter in zip(self._views(self._master), self._parameters, strict=True):
+            view.copy_(parameter.detach())
+        self._copy = self._master.to(dtype)
+        self._bind(self._copy)
+        self._gradient = torch.empty_like(self._master)
+        self._gradients = self._views(self._gradient)
+        # The optimizer's memory: Adam's means of the gradient and its square, and its count of steps; SGD's momentum.
+        self._mean, self._square = torch.zeros_like(self._master), torch.zeros_like(self._master)
+        self._steps = torch.zeros((), device=self._master.device)
+        self._momentum: list[Tensor | None] = [None]
+
+    def step(self, loss: Tensor, learning_rate: float) -> None:
+        """Take the optimizer's step down the gradient of ``loss``."""
+        for view, gradient in zip(self._gradients, torch.autograd.grad(loss, self._parameters), strict=True):
+            view.copy_(gradient)
+        decay = self._config.weight_decay
+        if self._config.optimizer == "sgd":
+            sgd(
+                [self._master],
+                [self._gradient],
+                self._momentum,
+                fused=True,
+                lr=learning_rate,
+                momentum=self._config.momentum,
+                weight_decay=decay,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+        else:
+            adamw(
+                [self._master],
+                [self._gradient],
+                [self._mean],
+                [self._square],
+                [],
+                [self._steps],
+                fused=True,
+                lr=learning_rate,
+                beta1=0.9,
+                beta2=0.999,
+                eps=1e-8,
+                weight_decay=decay,
+                amsgrad=False,
+                maximize=False,
+            )
+        if self._copy is not self._master:
+            self._copy.copy_(self._master)
+
+    def release(self) -> None:
+        """Give the model its float32 weights."""
+        self._bind(self._master)
+
+    def _bind(self, vector: Tensor) -> None:
+        for view, parameter in zip(self._views(vector), self._parameters, strict=True):
+            parameter.data = view
+
+    def _views(self, vector: Tensor) -> list[Tensor]:
+        """Return each parameter's part of a vector, in the parameter's own order in memory."""
+        pieces = torch.split(vector, [parameter.numel() for parameter in self._parameters])
+        return [
+            piece.as_strided(parameter.size(), parameter.stride())
+            for piece, parameter in zip(pieces, self._parameters, strict=True)
+        ]
