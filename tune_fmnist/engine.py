@@ -130,7 +130,7 @@ class _Watcher(tune.Callback):
         number = trial.config["number"]
         if number not in self._ledger.trials:
             self._ledger.start(trial.config)
-        self._ledger.fail(number, _reason(trial.get_error()))
+        self._ledger.fail(number, _reason(trial))
         self._on_step(number)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -138,14 +138,20 @@ class _Watcher(tune.Callback):
         self._on_step(None)
 
 
-def _reason(error: Exception | None) -> str:
-    """Return an error's last line: Ray puts the traceback of the trial's process before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def _reason(trial: Trial) -> str:
+    """Return the last line of a trial's error: the traceback of its process stands before it."""
+    lines = [line.strip() for line in Path(trial.error_file).read_text().splitlines() if line.strip()]
+    return lines[-1]
+
+
+def training(split: Split) -> Callable[[dict[str, Any]], None]:
+    """Return the function that trains a trial on ``split``, which every process of a node shares without a copy."""
+    function: Callable[[dict[str, Any]], None] = tune.with_parameters(trainable, split=split)
+    return function
 
 
 def run_trials(
-    split: Split,
+    function: Callable[[dict[str, Any]], None],
     searcher: OptunaSearcher,
     scheduler: TrialScheduler,
     ledger: Ledger,
@@ -158,7 +164,7 @@ def run_trials(
     """Run trials until there are enough or the time is up; their rows are in ``ledger`` when this returns.
 
     Args:
-        split: put into Ray's object store once and shared with every trial of a node without a copy.
+        function: runs one trial, given its job, in a process of its own.
         searcher: suggests configurations and is told how each trial ended.
         scheduler: stops trials early.
         ledger: gets the rows.
@@ -170,7 +176,7 @@ def run_trials(
     with tempfile.TemporaryDirectory(prefix="tune_fmnist-") as scratch:
         try:
             tune.run(
-                tune.with_parameters(trainable, split=split),
+                function,
                 name="trials",
                 storage_path=str(Path(scratch)),
                 num_samples=trials,

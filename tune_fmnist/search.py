@@ -221,7 +221,7 @@ def _run(
             searching = time.monotonic()
             with display.shown():
                 engine.run_trials(
-                    split,
+                    engine.training(split),
                     searcher,
                     SCHEDULERS[plan.scheduler](max_epochs),
                     ledger,

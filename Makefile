@@ -1,0 +1,33 @@
+# Everything a person or CI runs.  `make search` and `make test` set up what they need.
+
+PYTHON ?= python3
+MODEL ?= cnn
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: search test check env results-table clean
+
+search: env  ## search, retrain, test and report with the defaults: MODEL=cnn or ann
+	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
+
+test: env  ## the tests, in under eight minutes on two cores
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: env  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+results-table: env  ## the README's table, from the tables of the published searches
+	$(BIN)/python -m tune_fmnist.report results/ann results/cnn --into README.md
+
+env: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)
