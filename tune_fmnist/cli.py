@@ -17,25 +17,33 @@ COMMANDS = ("search", "retrain", "report", "trial")
 
 def run() -> None:
     """Run ``tune-fmnist COMMAND``."""
-    app = typer.Typer(add_completion=False, no_args_is_help=True, help="Search, retrain, test and report.")
+    app = _app("Search, retrain, test and report.")
     for name in COMMANDS:
         app.command(name)(importlib.import_module(f"tune_fmnist.{name}").main)
-    _exit(app, "tune-fmnist")
+    _exit(app, "tune-fmnist", sys.argv[1:] or ["--help"])
 
 
 def run_command(name: str) -> None:
     """Run ``python -m tune_fmnist.NAME``, imported: Ray must not ship __main__'s functions to its workers."""
-    app = typer.Typer(add_completion=False)
+    app = _app()
     app.command()(importlib.import_module(f"tune_fmnist.{name}").main)
-    _exit(app, f"python -m tune_fmnist.{name}")
+    _exit(app, f"python -m tune_fmnist.{name}", sys.argv[1:])
 
 
-def _exit(app: typer.Typer, program: str) -> None:
+def _app(about: str | None = None) -> typer.Typer:
+    # Defaults stand in square brackets, which are no markup here.
+    return typer.Typer(add_completion=False, rich_markup_mode=None, help=about)
+
+
+def _exit(app: typer.Typer, program: str, arguments: list[str]) -> None:
     """Run an app; show any error as one line, or with its traceback under ``--debug``."""
     try:
-        status = typer.main.get_command(app).main(prog_name=program, standalone_mode=False)
-    except (typer.TyperException, InputError) as error:
+        status = typer.main.get_command(app).main(arguments, prog_name=program, standalone_mode=False)
+    except InputError as error:
         _say(str(error))
+        status = 2
+    except typer.TyperException as error:
+        _say(_usage(error))
         status = 2
     except (KeyboardInterrupt, typer.Abort):
         status = 130
@@ -46,6 +54,14 @@ def _exit(app: typer.Typer, program: str) -> None:
         status = 1
     sys.stdout.flush()
     sys.exit(status or 0)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """Return what is wrong with a command line; Typer leaves out the value that it refuses."""
+    from pydantic import ValidationError
+
+    given = f", not {error.__cause__.errors()[0]['input']!r}" if isinstance(error.__cause__, ValidationError) else ""
+    return f"{error.format_message().removesuffix('.')}{given}"
 
 
 def _say(message: str) -> None:
