@@ -18,12 +18,15 @@ from tune_fmnist.statistics import class_accuracy, confusion, shares
 from tune_fmnist.words import duration, percent
 
 DPI: Final = 110
+STYLE: Final[dict[Any, float]] = {"font.size": 11.0, "legend.fontsize": 10.0}
+"""Matplotlib's settings while the pictures are drawn and saved: large enough to read them at a phone's width."""
 
 # Okabe and Ito's palette (2008): told apart with any kind of colour vision.
-BLUE, ORANGE, GREEN, VERMILION, BLACK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#000000", "#B8B8B8"
+BLUE, ORANGE, GREEN, VERMILION, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#000000"
+GREY, DARK_GREY = "#BBBBBB", "#888888"
 _TOP_COLOURS: Final = (BLUE, ORANGE, GREEN)
 
-_WIDTH: Final = 6.4
+_WIDTH: Final = 6.0
 _DEPTH: Final = 0.12
 """Accuracies further than this below the best are cut off: a failed start would flatten all the rest."""
 
@@ -61,7 +64,7 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, ranked: pd.DataF
             continue
         kind = "stopped early" if trial["status"] == STOPPED else "other trials"
         named[kind] = named.get(kind, 0) + 1
-        style: dict[str, Any] = {"color": GREY, "linewidth": 0.8} if kind == "stopped early" else {"color": "#7A7A7A"}
+        style: dict[str, Any] = {"color": GREY if kind == "stopped early" else DARK_GREY, "linewidth": 0.9}
         axes.plot(curve["epoch"], curve["val_accuracy"], label=kind if named[kind] == 1 else None, **style)
     for colour, (_, trial) in zip(_TOP_COLOURS, ranked[ranked["number"] != 0].iterrows(), strict=False):
         curve = curves[trial["trial_id"]]
@@ -134,7 +137,8 @@ def tested_accuracies(tested: pd.DataFrame, retrains: pd.DataFrame, published: f
     axes.set_yticks(range(len(tested)), [textwrap.fill(name, 18) for name in tested["name"]])
     axes.set_ylim(len(tested) - 0.4, -0.6)
     axes.set_xlabel("test accuracy")
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside lower right", frameon=False)
     over = "seeds and images" if (tested["seeds"] > 1).all() else "images"
@@ -155,8 +159,8 @@ def training_curves(retrain_epochs: pd.DataFrame, tested: pd.DataFrame) -> Drawi
     for _, row in drawn.iterrows():
         own = retrain_epochs[retrain_epochs["config_id"] == row["config_id"]]
         last = own[own["epoch"] == own["epoch"].max()]["train_accuracy"].mean()
-        ends.append(f"{row['name']} fits {percent(last)} of its training images after {own['epoch'].max()} epochs")
-    title = "; ".join([ends[0], *(end[0].lower() + end[1:] for end in ends[1:])])
+        ends.append(f"{percent(last)} for {row['name'][0].lower()}{row['name'][1:]}")
+    title = f"Training accuracy ends at {', at '.join(ends)}"
     figure = _figure(title, height=3.6)
     loss, accuracy = figure.subplots(1, 2)
     styles = zip((BLUE, VERMILION), ("-", "--"), strict=True)
@@ -169,8 +173,8 @@ def training_curves(retrain_epochs: pd.DataFrame, tested: pd.DataFrame) -> Drawi
     for axes, name in ((loss, "training loss, nats"), (accuracy, "training accuracy")):
         _style(axes)
         axes.set(xlabel="epoch", ylabel=name)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return Drawing(figure, title, "Loss and accuracy over each epoch's steps, with dropout on, one line a seed.")
 
@@ -189,7 +193,7 @@ def confusion_matrix(label: NDArray[np.integer[Any]], predicted: NDArray[np.inte
         if value > 0.0:
             colour = "white" if value > 40.0 else "black"
             text = f"{value:.1f}" if value >= 0.05 else "<0.1"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9.5)
     axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(CLASSES)), CLASSES)
     axes.set(xlabel="taken for", ylabel="true class")
@@ -200,7 +204,7 @@ def confusion_matrix(label: NDArray[np.integer[Any]], predicted: NDArray[np.inte
 
 def _figure(title: str, height: float) -> Figure:
     figure = Figure(figsize=(_WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
-    figure.suptitle(textwrap.fill(title, 68), x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.suptitle(textwrap.fill(title, 62), x=0.01, ha="left", fontsize="medium", fontweight="bold")
     return figure
 
 
@@ -222,4 +226,4 @@ def _accuracy_axis(axes: Axes, accuracies: pd.Series[float]) -> None:
     low = max(low, high - _DEPTH)
     margin = 0.05 * (high - low) or 0.01
     axes.set_ylim(low - margin, high + margin)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

@@ -14,9 +14,9 @@ import typer
 
 from tune_fmnist.cli import Debug
 from tune_fmnist.errors import InputError
-from tune_fmnist.names import CLASSES, COMPLETED, DIVERGED, FAILED, MODELS, REPORT_FIGURES, STATUSES
+from tune_fmnist.names import CLASSES, DIVERGED, FAILED, MODELS, REPORT_FIGURES
 from tune_fmnist.paths import SearchPaths, publish
-from tune_fmnist.words import between, duration, p_text, percent, plain, points, provenance, settings
+from tune_fmnist.words import between, ends, p_text, percent, plain, points, provenance, settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,13 +62,7 @@ def report(folder: Path) -> Path:
 
     results, model = _open(folder)
     tested = _tested(results)
-    drawings = _drawings(results, tested, model)
-    pictures = []
-    for name, drawing in drawings.items():
-        file = results.paths.figures / f"{name}.png"
-        with publish(file) as partial:
-            drawing.figure.savefig(partial, format="png")
-        pictures.append({"drawing": drawing, "png": base64.b64encode(file.read_bytes()).decode()})
+    pictures = _pictures(results, tested, model)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -88,7 +82,7 @@ def report(folder: Path) -> Path:
         trials=_trial_table(results),
         pictures=pictures,
         classes=None if tested is None else _classes(results, tested),
-        counts=_counts(results),
+        counts=ends(results.trials, results.epochs),
         lost=_records(results.trials[results.trials["status"].isin([DIVERGED, FAILED])]),
         provenance=provenance(results.info),
     )
@@ -191,9 +185,26 @@ def _tested(results: Results) -> Tested | None:
 
 
 def _name(row: Mapping[str, Any]) -> str:
+    rank = "" if math.isnan(row["rank"]) else f"Rank {row['rank']:.0f}"
     if row["is_baseline"]:
-        return "The founding report's configuration"
-    return f"Rank {row['rank']:.0f}"
+        return f"The founding report's configuration{', ' * bool(rank)}{rank.lower()}"
+    return rank
+
+
+def _pictures(results: Results, tested: Tested | None, model: str) -> list[dict[str, Any]]:
+    """Write the figures; return each drawing with its PNG in base64."""
+    from matplotlib import rc_context
+
+    from tune_fmnist import figures
+
+    pictures = []
+    with rc_context(figures.STYLE):
+        for name, drawing in _drawings(results, tested, model).items():
+            file = results.paths.figures / f"{name}.png"
+            with publish(file) as partial:
+                drawing.figure.savefig(partial, format="png")
+            pictures.append({"drawing": drawing, "png": base64.b64encode(file.read_bytes()).decode()})
+    return pictures
 
 
 def _drawings(results: Results, tested: Tested | None, model: str) -> dict[str, Drawing]:
@@ -289,20 +300,6 @@ def _classes(results: Results, tested: Tested) -> dict[str, Any]:
         for row, parts in zip(rows, zip(*baseline["class_accuracy"], strict=True), strict=True):
             row["baseline"] = sum(parts) / len(parts)
     return {"sentence": mix_up_sentence(confusion(label, predicted)), "rows": rows, "compared": compared}
-
-
-def _counts(results: Results) -> str:
-    """Return how the trials ended and how much they trained, in words."""
-    trials, epochs = results.trials, results.epochs
-    ends = [f"{count} {status}" for status in STATUSES if (count := int((trials["status"] == status).sum()))]
-    text = f"{len(trials)} trials ({', '.join(ends) or 'none yet'}), {len(epochs):,} epochs"
-    longest = trials.loc[trials["status"] == COMPLETED, "epochs"].max()
-    if longest == longest:
-        text += f" of the {len(trials) * int(longest):,} that training every trial to the end would take"
-    if len(epochs):
-        began = min(trials["started_at"].min(), epochs["reported_at"].min())
-        text += f", in {duration((epochs['reported_at'].max() - began).total_seconds())}"
-    return text + "."
 
 
 def _line(model: str, name: str, validation: float, *cells: str) -> str:

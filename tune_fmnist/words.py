@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from tune_fmnist.names import COMPLETED, STATUSES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DASH: Final = "\N{EN DASH}"
 """Stands in an empty cell."""
@@ -62,10 +67,23 @@ def settings(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {plain(value)}" for key, value in changed.items()) or "all as in the founding report"
 
 
+def ends(trials: pd.DataFrame, epochs: pd.DataFrame) -> str:
+    """Return how the trials ended and how much they trained, from the rows of both tables."""
+    states = [f"{count} {status}" for status in STATUSES if (count := int((trials["status"] == status).sum()))]
+    text = f"{len(trials)} trials ({', '.join(states) or 'none yet'}), {len(epochs):,} epochs"
+    longest = trials.loc[trials["status"] == COMPLETED, "epochs"].max()
+    if longest == longest:
+        text += f" of the {len(trials) * int(longest):,} that training every trial to the end would take"
+    if len(epochs):
+        began = min(trials["started_at"].min(), epochs["reported_at"].min())
+        text += f", in {duration((epochs['reported_at'].max() - began).total_seconds())}"
+    return text + "."
+
+
 def provenance(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what ``search.json`` says of how it was computed, as names and texts; empty values are left out."""
     listed = {key: value for key, value in info.items() if key not in ("schema_version", "space", "name", "model")}
-    texts = [(key.replace("_", " "), _text(key, value)) for key, value in listed.items()]
+    texts = [(_spaced(key), _text(key, value)) for key, value in listed.items()]
     return [(key, text) for key, text in texts if text]
 
 
@@ -76,12 +94,17 @@ _UNITS: Final[dict[str, Callable[[float], str]]] = {
 }
 
 
+def _spaced(key: str) -> str:
+    """Return a key in words, without the unit that stands in its text."""
+    return key.removesuffix("_bytes").removesuffix("_seconds").replace("_", " ")
+
+
 def _text(key: str, value: Any) -> str:
     """Return a JSON value as text, with the unit that its key names."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     if isinstance(value, dict):
-        parts = [(inner.removesuffix("_bytes").replace("_", " "), _text(inner, part)) for inner, part in value.items()]
+        parts = [(_spaced(inner), _text(inner, part)) for inner, part in value.items()]
         return ", ".join(f"{inner} {text}" for inner, text in parts if text)
     if isinstance(value, list):
         return ", ".join(_text(key, part) for part in value)
