@@ -1,12 +1,13 @@
-"""Two layers that PyTorch has, made cheap on a processor: max pooling with ReLU, and dropout."""
+"""Layers that PyTorch has, made cheap on a processor: max pooling with ReLU, dropout, and a perceptron of both."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -20,25 +21,91 @@ def pool_relu(x: Tensor) -> Tensor:
     return pooled
 
 
-def dropout(x: Tensor, rate: float) -> Tensor:
+class Dropout(nn.Module):
     """Zero each element with probability ``rate`` (0 to 1, rounded to 1/65536) and scale the others to keep the mean.
 
-    On a processor PyTorch draws one number per element; here one 64-bit number decides over four.
+    On a processor PyTorch draws one number per element and step; here one 64-bit number decides over four elements, and
+    small layers draw for many steps at once.
     """
-    if rate == 0.0:
-        return x
-    if x.device.type != "cpu":
-        return functional.dropout(x, rate)
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self._drawn = torch.empty(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        factors = self.factors(x.shape, x)
+        return x if factors is None else x * factors
+
+    def factors(self, shape: torch.Size, like: Tensor) -> Tensor | None:
+        """Return what to multiply a tensor of ``shape`` with, on the device and in the type of ``like``.
+
+        None stands for ones: outside of training, and without dropout.
+        """
+        if not self.training or self.rate == 0.0:
+            return None
+        if like.device.type != "cpu":
+            return functional.dropout(like.new_ones(shape), self.rate)
+        count = shape.numel()
+        if len(self._drawn) < count:
+            self._drawn = _draw_factors(max(count, _DRAW), self.rate, like.dtype)
+        factors, self._drawn = self._drawn[:count], self._drawn[count:]
+        return factors.view(shape)
+
+
+def perceptron(x: Tensor, layers: Sequence[nn.Linear], dropout: Dropout) -> Tensor:
+    """Return ``layers`` applied in turn to x (n, features), with ReLU and dropout between them.
+
+    The layers are one step for autograd, which costs small ones more time than their arithmetic.
+    """
+    factors = [dropout.factors(torch.Size((len(x), layer.out_features)), x) for layer in layers[:-1]]
+    parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+    output: Tensor = _Perceptron.apply(x, factors, *parameters)
+    return output
+
+
+_DRAW = 1 << 18
+"""Elements that dropout draws for at least, half a megabyte: it stays in the processor's cache."""
+
+
+def _draw_factors(count: int, rate: float, dtype: torch.dtype) -> Tensor:
     zeroed = min(round(rate * 65536), 65535)
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    bits = words.view(torch.int16)[: x.numel()].view(x.shape)
-    kept = torch.ge(bits, zeroed - 32768, out=torch.empty(x.shape, dtype=x.dtype))
-    return x * kept.mul_(65536 / (65536 - zeroed))
+    words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = torch.ge(words.view(torch.int16), zeroed - 32768, out=torch.empty(4 * len(words), dtype=dtype))
+    return kept.mul_(65536 / (65536 - zeroed))
+
+
+class _Perceptron(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factors: list[Tensor | None], *parameters: Tensor) -> Tensor:
+        weights, biases = parameters[::2], parameters[1::2]
+        inputs = [x]
+        for weight, bias, factor in zip(weights, biases, factors, strict=False):
+            hidden = functional.linear(inputs[-1], weight, bias).relu_()
+            inputs.append(hidden if factor is None else hidden.mul_(factor))
+        ctx.save_for_backward(*inputs, *weights, *factors)
+        return functional.linear(inputs[-1], weights[-1], biases[-1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        layers = len(ctx.saved_tensors) // 3 + 1
+        inputs, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers : 2 * layers]
+        factors = ctx.saved_tensors[2 * layers :]
+        gradients: list[Tensor] = []
+        for layer in range(layers - 1, 0, -1):
+            gradients[:0] = gradient.t() @ inputs[layer], gradient.sum(0)
+            # What ReLU or dropout zeroed passes no gradient, and all else is above 0.
+            gradient = (gradient @ weights[layer]).mul_(inputs[layer].sign())
+            if factors[layer - 1] is not None:
+                gradient.mul_(factors[layer - 1])
+        gradients[:0] = gradient.t() @ inputs[0], gradient.sum(0)
+        return gradient @ weights[0] if ctx.needs_input_grad[0] else None, None, *gradients
 
 
 class _PoolRelu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         columns = torch.maximum(*_pairs(x, 3))
         pooled = torch.maximum(*_pairs(columns, 2)).clamp_min_(0)
         ctx.save_for_backward(x, columns, pooled)
@@ -48,8 +115,7 @@ class _PoolRelu(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         x, columns, pooled = ctx.saved_tensors
-        passed = torch.gt(pooled, 0, out=torch.empty_like(pooled)).mul_(gradient)
-        return _to_larger(_to_larger(passed, columns, 2), x, 3)
+        return _to_larger(_to_larger(pooled.sign().mul_(gradient), columns, 2), x, 3)
 
 
 def _pairs(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:

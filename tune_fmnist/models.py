@@ -8,10 +8,9 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tune_fmnist.config import Ann, Cnn, Config, to_config
-from tune_fmnist.layers import dropout, pool_relu
+from tune_fmnist.layers import Dropout, perceptron, pool_relu
 from tune_fmnist.paths import publish
 
 CLASS_COUNT = 10
@@ -25,14 +24,10 @@ class AnnModel(nn.Module):
         self.hidden1 = nn.Linear(28 * 28, config.hidden1)
         self.hidden2 = nn.Linear(config.hidden1, config.hidden2)
         self.output = nn.Linear(config.hidden2, CLASS_COUNT)
-        self.dropout = config.dropout
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        rate = self.dropout if self.training else 0.0
-        x = dropout(functional.relu(self.hidden1(images.flatten(1))), rate)
-        x = dropout(functional.relu(self.hidden2(x)), rate)
-        logits: Tensor = self.output(x)
-        return logits
+        return perceptron(images.flatten(1), (self.hidden1, self.hidden2, self.output), self.dropout)
 
 
 class CnnModel(nn.Module):
@@ -47,18 +42,14 @@ class CnnModel(nn.Module):
         side = 28 >> len(self.blocks)
         self.dense = nn.Linear(channels[-1] * side * side, config.dense_units)
         self.output = nn.Linear(config.dense_units, CLASS_COUNT)
-        self.dropout = config.dropout
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        rate = self.dropout if self.training else 0.0
         # Channels last, and said by the strides: of one channel PyTorch takes the slow order, several times slower.
         x = images.reshape(-1, 28, 28, 1).permute(0, 3, 1, 2)
         for convolution in self.blocks:
             x = pool_relu(convolution(x))
-        x = dropout(x.flatten(1), rate)
-        x = dropout(functional.relu(self.dense(x)), rate)
-        logits: Tensor = self.output(x)
-        return logits
+        return perceptron(self.dropout(x.flatten(1)), (self.dense, self.output), self.dropout)
 
 
 def build(config: Config) -> AnnModel | CnnModel:

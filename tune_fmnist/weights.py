@@ -39,10 +39,11 @@ class Weights:
         self._steps = torch.zeros((), device=self._master.device)
         self._momentum: list[Tensor | None] = [None]
 
-    def step(self, loss: Tensor, learning_rate: float) -> None:
-        """Take the optimizer's step down the gradient of ``loss``."""
-        for view, gradient in zip(self._gradients, torch.autograd.grad(loss, self._parameters), strict=True):
-            view.copy_(gradient)
+    def step(self, output: Tensor, gradient: Tensor, learning_rate: float) -> None:
+        """Take the optimizer's step, given the loss's gradient with respect to the model's output."""
+        gradients = torch.autograd.grad(output, self._parameters, gradient)
+        for view, weight_gradient in zip(self._gradients, gradients, strict=True):
+            view.copy_(weight_gradient)
         decay = self._config.weight_decay
         if self._config.optimizer == "sgd":
             sgd(
