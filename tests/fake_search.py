@@ -1,0 +1,156 @@
+"""Searches that never ran: schema-valid tables by chance, for tests of what reads them."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_fmnist import tables
+from tune_fmnist.config import FAMILIES, Ann, Cnn, config_id
+from tune_fmnist.names import REPORT_FIGURES
+from tune_fmnist.paths import SearchPaths
+from tune_fmnist.results import Results, write_info
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def drawn(rng: np.random.Generator, model: str) -> Ann | Cnn:
+    """Return a configuration of a family at random."""
+    shared: dict[str, Any] = {
+        "learning_rate": float(10 ** rng.uniform(-3.5, -2.5)),
+        "dropout": float(rng.uniform(0.05, 0.5)),
+        "schedule": str(rng.choice(["constant", "cosine"])),
+    }
+    if model == "ann":
+        return Ann(hidden1=int(rng.integers(128, 512)), hidden2=int(rng.integers(64, 256)), **shared)
+    return Cnn(conv1_channels=int(rng.integers(16, 48)), flip=bool(rng.integers(2)), **shared)
+
+
+def make_search(folder: Path, model: str = "ann", *, trials: int = 6, epochs: int = 5, name: str = "fake") -> Results:
+    """Write the tables of a search that has retrained nothing: trial 3 diverged, 4 failed, 5 runs, others by chance."""
+    rng, paths = np.random.default_rng(5), SearchPaths(folder)
+    first = REPORT_FIGURES[model].validation
+    trial_rows, epoch_rows, clock = [], [], [0.0, 0.7]
+    for number in range(trials):
+        config = FAMILIES[model]() if number == 0 else drawn(rng, model)
+        slot = number % 2
+        started, top = clock[slot], first + (0.0 if number == 0 else float(rng.uniform(-0.03, 0.01)))
+        status, reason = "completed", "trained for the full length"
+        length = epochs
+        if number == 3:
+            status, reason, length = "diverged", "training loss nan in epoch 2", 1
+        elif number == 4:
+            status, reason, length = "failed", "RuntimeError: <out of memory> & lost", 0
+        elif number == 5:
+            status, reason, length = "running", "in progress", 2
+        elif top < first:
+            status, reason, length = "stopped", "not in the best third at its rung", max(1, epochs // 3)
+        accuracies: list[float] = []
+        for epoch in range(1, length + 1):
+            clock[slot] += float(rng.uniform(1.0, 1.6))
+            accuracies.append(top - 0.06 * math.exp(-epoch / 4) + float(rng.normal(0, 0.0015)))
+            epoch_rows.append(
+                {
+                    "trial_id": f"f-{number:05d}",
+                    "epoch": epoch,
+                    "train_loss": 0.6 * math.exp(-epoch / 8),
+                    "train_accuracy": accuracies[-1] + 0.004 * epoch,
+                    "val_loss": 0.4 * math.exp(-epoch / 9),
+                    "val_accuracy": accuracies[-1],
+                    "learning_rate": config.learning_rate,
+                    "train_seconds": 1.2,
+                    "eval_seconds": 0.1,
+                    "overhead_seconds": 0.01,
+                    "reported_at": START + timedelta(seconds=clock[slot]),
+                }
+            )
+        row: dict[str, Any] = {
+            "trial_id": f"f-{number:05d}",
+            "number": number,
+            "status": status,
+            "reason": reason,
+            "epochs": length,
+            "seconds": clock[slot] - started,
+            "seed": 0,
+            "started_at": START + timedelta(seconds=started),
+            "config_id": config_id(config),
+            **tables.config_columns(config),
+        }
+        if accuracies:
+            best = int(np.argmax(accuracies))
+            row |= {"best_epoch": best + 1, "best_val_accuracy": accuracies[best], "val_accuracy": accuracies[-1]}
+        trial_rows.append(row)
+    tables.write(tables.to_table(trial_rows, tables.TRIALS), paths.trials)
+    tables.write(tables.to_table(epoch_rows, tables.EPOCHS), paths.epochs)
+    write_info(
+        paths,
+        {
+            "name": name,
+            "model": model,
+            "command": f"python -m tune_fmnist.search --model {model}",
+            "seed": 0,
+            "split_hash": "c0ffee" * 10,
+            "space": {"model": model},
+            "versions": {"torch": "2.15.0", "ray": "2.60.0"},
+            "hardware": {"processor": "a processor", "cores": 2, "memory_bytes": 8 * 2**30, "gpus": []},
+            "wall_seconds": 571.4,
+            "utilisation": 0.973,
+            "git_commit": None,
+        },
+    )
+    return Results(paths)
+
+
+def hits(rng: np.random.Generator, easy: NDArray[np.float64], level: float) -> NDArray[np.bool_]:
+    """Return which images one retrain gets right."""
+    return easy + rng.normal(0.0, 0.4, len(easy)) + level > 0.0
+
+
+def add_retrains(
+    results: Results, levels: list[float], *, baseline: float | None, seeds: int = 3, images: int = 2000
+) -> None:
+    """Write the tables of retrains: the ``levels`` of the best trials' configurations, and of the baseline's."""
+    rng, paths = np.random.default_rng(6), results.paths
+    trials = tables.read(paths.trials, tables.TRIALS).to_pylist()
+    usable = [row for row in trials if row["status"] in ("completed", "stopped") and row["number"] > 0]
+    usable.sort(key=lambda row: -row["best_val_accuracy"])
+    chosen: list[tuple[dict[str, Any], int | None, float]]
+    chosen = [(row, rank + 1, level) for rank, (row, level) in enumerate(zip(usable, levels, strict=False))]
+    if baseline is not None:
+        chosen.append((trials[0], None, baseline))
+    label = rng.integers(0, 10, images).astype(np.int8)
+    easy = rng.normal(1.9, 1.2, images) - 1.2 * (label == 6)
+    neighbour = np.array([6, 3, 4, 1, 2, 7, 0, 5, 9, 7])
+    rows: dict[str, list[dict[str, Any]]] = {"retrains": [], "retrain_epochs": [], "predictions": [], "test_reads": []}
+    for row, rank, level in chosen:
+        cells = {key: value for key, value in row.items() if key.startswith("config_")}
+        own = easy + rng.normal(0.0, 0.2, images)
+        for seed in range(seeds):
+            name = {"config_id": row["config_id"], "seed": seed}
+            right = hits(rng, own, level + float(rng.normal(0, 0.02)))
+            by_class = [float(right[label == number].mean()) for number in range(10)]
+            figures = {"test_accuracy": float(right.mean()), "test_loss": 0.3, "class_accuracy": by_class}
+            rows["retrains"].append(
+                cells
+                | name
+                | figures
+                | {"rank": rank, "is_baseline": row["number"] == 0, "epochs": row["best_epoch"], "train_size": 60_000}
+                | {"best_val_accuracy": row["best_val_accuracy"], "train_loss": 0.1, "seconds": 30.0}
+                | {"parameters": 235_146, "node": "here", "device": "cpu", "precision": "bfloat16"}
+            )
+            for epoch in range(1, row["best_epoch"] + 1):
+                loss = 0.5 * math.exp(-epoch * (0.1 + level / 10)) + 0.005 * seed
+                curve = {"epoch": epoch, "train_loss": loss, "train_accuracy": 1 - loss / 3}
+                rows["retrain_epochs"].append(name | curve | {"learning_rate": 1e-3, "train_seconds": 1.5})
+            predicted = np.where(right, label, neighbour[label])
+            for index in range(images):
+                cell = {"index": index, "label": int(label[index]), "predicted": int(predicted[index])}
+                rows["predictions"].append(name | cell | {"confidence": 0.9})
+            rows["test_reads"].append(name | {"read_at": START, "by": "retrain"})
+    for table, listed in rows.items():
+        tables.write(tables.to_table(listed, getattr(tables, table.upper())), getattr(paths, table))

@@ -1,0 +1,352 @@
+"""The page and the README's table say what the tables say, whatever part of them is there."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.fake_search import START, add_retrains, make_search
+from tune_fmnist import tables
+from tune_fmnist.errors import InputError
+from tune_fmnist.names import CLASSES
+from tune_fmnist.report import report, results_table, write_into
+from tune_fmnist.results import Results, write_info
+from tune_fmnist.statistics import confusion, mix_up_sentence, summarise
+
+
+@pytest.fixture
+def searched(tmp_path: Path) -> Results:
+    """A search whose best configuration is far better than the founding report's."""
+    results = make_search(tmp_path / "fake", trials=8)
+    add_retrains(results, [0.9, 0.1], baseline=0.1)
+    return results
+
+
+def text_of(page: Path) -> str:
+    """Return the words of a page: no markup, no entities, single blanks."""
+    body = re.sub(r"<style>.*?</style>|<img[^>]*>", " ", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def mean_of(results: Results, config_id: str) -> float:
+    """Return a configuration's mean test accuracy from its predictions."""
+    own = results.predictions[results.predictions["config_id"] == config_id]
+    return float((own["label"] == own["predicted"]).mean())
+
+
+def test_page_needs_no_other_file_and_no_network(searched: Results) -> None:
+    page = report(searched.paths.folder)
+    source = page.read_text(encoding="utf-8")
+    assert page == searched.paths.report
+    assert set(re.findall(r"(?:src|href)=\"([^;]*)", source)) == {"data:image/png"}
+    assert not re.search(r"<script|<link|<iframe|@import|url\(|http", source)
+    assert "prefers-color-scheme: dark" in source
+
+
+def test_figures_are_files_and_stand_in_the_page(searched: Results) -> None:
+    source = report(searched.paths.folder).read_text(encoding="utf-8")
+    files = sorted(searched.paths.figures.iterdir())
+    assert [file.name for file in files] == [
+        "best_so_far.png",
+        "confusion.png",
+        "learning_curves.png",
+        "test_accuracy.png",
+        "training_curves.png",
+    ]
+    for file in files:
+        assert file.read_bytes().startswith(b"\x89PNG")
+        assert base64.b64encode(file.read_bytes()).decode() in source
+
+
+def test_page_gives_the_numbers_of_the_tables(searched: Results) -> None:
+    text = text_of(report(searched.paths.folder))
+    retrains = searched.retrains
+    baseline = retrains.loc[retrains["is_baseline"], "config_id"].iloc[0]
+    summary = summarise(searched.predictions, baseline).set_index("config_id")
+    for name, row in summary.iterrows():
+        assert f"{mean_of(searched, str(name)) * 100:.2f} %" in text
+        assert f"{row['low'] * 100:.2f} to {row['high'] * 100:.2f} %" in text
+        assert f"std {retrains[retrains['config_id'] == name]['test_accuracy'].std() * 100:.2f} %" in text
+    best = retrains.loc[retrains["rank"] == 1, "config_id"].iloc[0]
+    difference = mean_of(searched, best) - mean_of(searched, baseline)
+    assert f"That is {difference * 100:.2f} percentage points more" in text
+    assert f"{difference * 100:+.2f}" in text
+    low, high = summary.loc[best, ["difference_low", "difference_high"]] * 100
+    assert f"interval of the difference {low:.2f} to {high:.2f}" in text
+    own = searched.predictions[searched.predictions["config_id"] == best]
+    theirs = np.mean(retrains.loc[retrains["is_baseline"], "class_accuracy"].tolist(), axis=0)
+    for number, name in enumerate(CLASSES):
+        right = (own["predicted"] == number)[own["label"] == number].mean()
+        gap = f"{(right - theirs[number]) * 100:+.2f}".replace("-", "\N{MINUS SIGN}")
+        assert f"{name} {right * 100:.2f} % {theirs[number] * 100:.2f} % {gap}" in text
+    assert mix_up_sentence(confusion(own["label"].to_numpy(), own["predicted"].to_numpy())) in text
+    assert "The test images were read 9 times" in text
+    assert "88.18 % 86.98 % 1 seed" in text
+
+
+def test_page_tells_how_the_trials_ended(searched: Results) -> None:
+    text = text_of(report(searched.paths.folder))
+    trials, epochs = searched.trials, searched.epochs
+    counts = trials["status"].value_counts()
+    states = ", ".join(f"{counts[name]} {name}" for name in ("running", "completed", "stopped", "diverged", "failed"))
+    seconds = round((epochs["reported_at"].max() - START).total_seconds())
+    assert f"8 trials ({states}), {len(epochs)} epochs of the 40 that" in text
+    assert f"would take, in {seconds} s." in text
+    assert "trial 3 diverged: training loss nan in epoch 2" in text
+    assert "trial 4 failed: RuntimeError: <out of memory> & lost" in text
+    for row in trials[~trials["status"].isin(["diverged", "failed"])].to_dict("records"):
+        assert (
+            f"{row['number']} {row['best_val_accuracy'] * 100:.2f} % {row['best_epoch']:.0f} {row['epochs']} "
+            f"{row['status']} {row['config_learning_rate']:.3g} {row['config_schedule']} {row['config_hidden1']}"
+        ) in text
+    assert (
+        "The same in all trials: batch_size 64, optimizer adam, momentum 0, weight_decay 0, flip no, shift 0." in text
+    )
+
+
+def test_page_tells_how_it_was_computed(searched: Results) -> None:
+    text = text_of(report(searched.paths.folder))
+    for part in (
+        "command python -m tune_fmnist.search --model ann",
+        "seed 0",
+        "split hash " + "c0ffee" * 10,
+        "versions torch 2.15.0, ray 2.60.0",
+        "hardware processor a processor, cores 2, memory 8.0 GiB",
+        "wall 9:31 min",
+        "utilisation 97 %",
+    ):
+        assert part in text
+    assert "git commit" not in text
+
+
+def test_winner_is_the_best_in_validation_not_in_the_test(tmp_path: Path) -> None:
+    results = make_search(tmp_path, trials=8)
+    add_retrains(results, [0.1, 0.9], baseline=0.1)
+    first, second = (results.retrains.loc[results.retrains["rank"] == rank, "config_id"].iloc[0] for rank in (1, 2))
+    assert mean_of(results, second) > mean_of(results, first) + 0.05
+    assert f"classifies {mean_of(results, first) * 100:.2f} % of the 2,000 test images" in text_of(report(tmp_path))
+    assert f"| {mean_of(results, first) * 100:.2f} ± " in results_table([tmp_path])
+    assert f"| {mean_of(results, second) * 100:.2f} ± " not in results_table([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [
+        (0.9, r"points more than the founding .* p (< 0.001|= 0.0\d\d)\): more than chance\."),
+        (0.1, r"points (more|less) than the founding .* p = 0\.\d{3}\): no more than chance may give\."),
+        (-0.7, r"points less than the founding .* p (< 0.001|= 0.0\d\d)\): more than chance\."),
+    ],
+)
+def test_answer_says_whether_a_difference_is_more_than_chance(tmp_path: Path, level: float, words: str) -> None:
+    add_retrains(make_search(tmp_path), [level], baseline=0.1)
+    assert re.search(words, text_of(report(tmp_path)))
+
+
+def test_one_seed_has_an_interval_over_images_only(tmp_path: Path) -> None:
+    add_retrains(make_search(tmp_path), [0.3], baseline=0.1, seeds=1)
+    text = text_of(report(tmp_path))
+    assert "over the images, with one seed)" in text
+    assert "bars 95 % intervals over images." in text
+    assert "std" not in text
+
+
+def test_search_without_retrains_has_its_own_part_and_says_so(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    text = text_of(report(tmp_path))
+    best = results.trials.loc[results.trials["number"] != 3, "best_val_accuracy"].max()
+    assert f"{best * 100:.2f} % of the validation images" in text
+    assert "the test images have not been used" in text
+    assert sorted(file.name for file in results.paths.figures.iterdir()) == ["best_so_far.png", "learning_curves.png"]
+
+
+def test_diverged_trial_is_never_the_best(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    rows = tables.read(results.paths.trials, tables.TRIALS).to_pylist()
+    rows[3]["best_val_accuracy"] = 0.99
+    tables.write(tables.to_table(rows, tables.TRIALS), results.paths.trials)
+    assert "99.00" not in text_of(report(tmp_path))
+
+
+def test_search_that_has_reported_nothing_still_gives_a_page(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    row = {key: tables.read(results.paths.trials, tables.TRIALS).to_pylist()[5][key] for key in tables.TRIALS.names}
+    row |= dict.fromkeys(("best_epoch", "best_val_accuracy", "val_accuracy", "val_loss")) | {"epochs": 0}
+    tables.write(tables.to_table([row], tables.TRIALS), results.paths.trials)
+    tables.write(tables.to_table([], tables.EPOCHS), results.paths.epochs)
+    text = text_of(report(tmp_path))
+    assert "No trial has reported a validation accuracy yet." in text
+    assert "1 trials (1 running), 0 epochs." in text
+    tables.write(tables.to_table([], tables.TRIALS), results.paths.trials)
+    assert "0 trials (none yet), 0 epochs." in text_of(report(tmp_path))
+
+
+def test_retrains_that_are_under_way_are_told_as_far_as_they_got(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    add_retrains(results, [0.5], baseline=0.1)
+    rows = tables.read(results.paths.retrains, tables.RETRAINS).to_pylist()
+    # The predictions of a retrain come before its own row.
+    own = [row for row in rows if not row["is_baseline"]]
+    tables.write(tables.to_table(own[:2], tables.RETRAINS), results.paths.retrains)
+    text = text_of(report(tmp_path))
+    assert "The founding report's configuration has not been retrained yet" in text
+    assert "over 2 seeds and the images" in text
+    others = [row for row in rows if row["is_baseline"]]
+    tables.write(tables.to_table(others, tables.RETRAINS), results.paths.retrains)
+    assert "the test images have not been used" in text_of(report(tmp_path))
+
+
+def test_baseline_that_is_best_in_validation_is_the_answer(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    add_retrains(results, [0.5], baseline=0.1)
+    rows = tables.read(results.paths.retrains, tables.RETRAINS).to_pylist()
+    for row in rows:
+        row["rank"] = 1 if row["is_baseline"] else 2
+    tables.write(tables.to_table(rows, tables.RETRAINS), results.paths.retrains)
+    text = text_of(report(tmp_path))
+    assert "It is the founding report's own: the search found nothing better." in text
+    assert "The founding report's configuration, rank 1 all as in the founding report" in text
+    lines = results_table([tmp_path]).splitlines()
+    assert len(lines) == 4
+    assert "its configuration here, the best found, 3 seeds" in lines[3]
+
+
+def test_hostile_name_is_text(tmp_path: Path) -> None:
+    name = "</title><script>alert('x')</script>&amp;"
+    make_search(tmp_path, name=name)
+    source = report(tmp_path).read_text(encoding="utf-8")
+    assert "<script" not in source
+    assert "&lt;script&gt;" in source
+    assert text_of(tmp_path / "report.html").startswith(name)
+
+
+def test_search_json_may_hold_the_model_alone(tmp_path: Path) -> None:
+    results = make_search(tmp_path / "short")
+    write_info(results.paths, {"model": "ann"})
+    assert text_of(report(results.paths.folder)).startswith("short: ANN search")
+    write_info(results.paths, {"model": "rnn"})
+    with pytest.raises(InputError, match=r"search\.json: model: unknown model 'rnn'; it must be one of ann, cnn"):
+        report(results.paths.folder)
+
+
+def test_results_table_gives_report_baseline_and_best(tmp_path: Path, searched: Results) -> None:
+    cnn = make_search(tmp_path / "cnn", "cnn")
+    head, rule, reported, baseline, best, cnn_reported, cnn_best = results_table(
+        [searched.paths.folder, cnn.paths.folder]
+    ).splitlines()
+    assert head == "| model | configuration | validation | test mean | 95 % interval | difference | p |"
+    assert rule.count("|") == head.count("|")
+    assert reported == "| ANN | founding report, as reported | 88.18 % | 86.98 % |  |  |  |"
+    retrains = searched.retrains
+    own = {"baseline": retrains[retrains["is_baseline"]], "best": retrains[retrains["rank"] == 1]}
+    summary = summarise(searched.predictions, own["baseline"]["config_id"].iloc[0]).set_index("config_id")
+
+    def cells(rows: pd.DataFrame) -> str:
+        tested = summary.loc[rows["config_id"].iloc[0]]
+        validation = rows["best_val_accuracy"].iloc[0]
+        return (
+            f"{validation * 100:.2f} % | {tested['mean'] * 100:.2f} ± {tested['std'] * 100:.2f} % | "
+            f"{tested['low'] * 100:.2f} to {tested['high'] * 100:.2f} %"
+        )
+
+    assert baseline == f"| ANN | its configuration here, 3 seeds | {cells(own['baseline'])} |  |  |"
+    row, compared = own["best"].iloc[0], summary.loc[own["best"]["config_id"].iloc[0]]
+    changes = f"learning_rate {row['config_learning_rate']:.3g}, schedule {row['config_schedule']}, "
+    assert best.startswith(
+        f"| ANN | best found: {changes.replace('schedule constant, ', '')}hidden1 {row['config_hidden1']}"
+    )
+    p_value = "< 0.001" if compared["p_value"] < 0.001 else f"{compared['p_value']:.3f}"
+    assert best.endswith(f"3 seeds | {cells(own['best'])} | {compared['difference'] * 100:+.2f} | {p_value} |")
+    assert cnn_reported == "| CNN | founding report, as reported | 91.79 % | 90.79 % |  |  |  |"
+    untested = cnn.trials.loc[cnn.trials["status"] != "diverged", "best_val_accuracy"].max()
+    assert cnn_best == f"| CNN | best found, not tested | {untested * 100:.2f} % |  |  |  |  |"
+
+
+def test_results_table_names_searches_of_the_same_model(tmp_path: Path) -> None:
+    folders = [make_search(tmp_path / name).paths.folder for name in ("narrow", "wi|de")]
+    lines = results_table(folders).splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:]] == [
+        "founding report, as reported",
+        "best found (narrow), not tested",
+        r"best found (wi\|de), not tested",
+    ]
+
+
+def test_table_replaces_what_stands_between_the_marks(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("# Übersicht\n\n<!-- results -->\nold\n<!-- /results -->\nend\n", encoding="utf-8")
+    write_into(file, "| new |\n")
+    expected = "# Übersicht\n\n<!-- results -->\n| new |\n<!-- /results -->\nend\n"
+    assert file.read_text(encoding="utf-8") == expected
+    write_into(file, "| new |\n")
+    assert file.read_text(encoding="utf-8") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "<!-- results -->", "<!-- /results --> <!-- results -->", "<!-- results --><!-- results --><!-- /results -->"],
+)
+def test_text_without_its_marks_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "README.md"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"README\.md: --into: .*; put the lines <!-- results --> and"):
+        write_into(file, "| new |\n")
+    assert file.read_text() == text
+    with pytest.raises(InputError, match="there is no such file"):
+        write_into(tmp_path / "other.md", "| new |\n")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "tune_fmnist.report", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_command_writes_a_page_for_each_folder(tmp_path: Path) -> None:
+    folders = [make_search(tmp_path / name).paths.folder for name in ("one", "two")]
+    done = run(*folders)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [str(folder / "report.html") for folder in folders]
+    assert all((folder / "report.html").is_file() for folder in folders)
+
+
+def test_command_writes_the_table_into_a_file_and_no_page(tmp_path: Path) -> None:
+    folder, file = make_search(tmp_path / "one").paths.folder, tmp_path / "README.md"
+    file.write_text("<!-- results -->\n<!-- /results -->\n")
+    assert run(folder, "--into", file).returncode == 0
+    assert file.read_text() == f"<!-- results -->\n{results_table([folder])}<!-- /results -->\n"
+    assert not (folder / "report.html").exists()
+
+
+def test_command_tells_a_mistake_in_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path / "nothing")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: .*nothing/search\.json: there is no such file; .*\n", done.stderr)
+    results = make_search(tmp_path / "damaged")
+    results.paths.epochs.write_bytes(b"PAR1 and no more")
+    done = run(results.paths.folder)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .*epochs\.parquet: is not a readable table.*\n", done.stderr)
+
+
+def loaded(code: str) -> set[str]:
+    """Return the top-level packages that a fresh process has loaded after ``code``."""
+    show = f"import sys; {code}; print(*(name for name in sys.modules if '.' not in name))"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_report_needs_neither_torch_nor_ray_and_help_almost_nothing(searched: Results) -> None:
+    folder = str(searched.paths.folder)
+    everything = loaded(f"from pathlib import Path; from tune_fmnist.report import report; report(Path({folder!r}))")
+    assert {"pandas", "matplotlib", "jinja2"} <= everything
+    assert not {"torch", "ray", "optuna"} & everything
+    heavy = {"pandas", "matplotlib", "jinja2", "scipy", "numpy", "pyarrow", "pydantic", "torch", "ray"}
+    assert not heavy & loaded("import tune_fmnist.report")
