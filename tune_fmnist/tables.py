@@ -153,14 +153,20 @@ def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Return rows as a checked table.
 
     Raises:
-        ValueError: a row has a column that the schema has not, or lacks one that must not be null.
-        pyarrow.ArrowInvalid: a cell is not of its column's type.
+        ValueError: a row has a column that the schema has not, or lacks one that must not be null, or has a float
+            where an integer belongs.
+        pyarrow.ArrowException: another cell is not of its column's type.
     """
     listed = list(rows)
     known = set(schema.names)
+    integers = {field.name for field in schema if pa.types.is_integer(field.type)}
     for row in listed:
         if unknown := row.keys() - known:
             raise ValueError(f"columns {sorted(unknown)} are not in the schema")
+        for name in integers & row.keys():
+            # Arrow would cut its fraction off.
+            if isinstance(row[name], float):
+                raise ValueError(f"{row[name]} in column {name!r} is not an integer")
     return checked(pa.Table.from_pylist(listed, schema=schema), schema)
 
 
@@ -193,10 +199,8 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
         file = pq.ParquetFile(path)
         version = int((file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0"))
         table = file.read()
-    except (pa.ArrowInvalid, pa.ArrowIOError, ValueError) as error:
-        raise InputError(
-            f"is not a readable table ({str(error).splitlines()[0]})", file=path, mend="restore it or search again"
-        ) from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
     if not 1 <= version <= SCHEMA_VERSION:
         raise InputError(
             f"{version} is not a version this program reads (1 to {SCHEMA_VERSION})",
@@ -206,4 +210,11 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
         )
     if missing := [name for name in schema.names if name not in table.column_names]:
         raise InputError("column is missing", file=path, key=missing[0], mend="restore the table or search again")
-    return checked(table.select(schema.names).cast(schema), schema)
+    try:
+        return checked(table.select(schema.names).cast(schema), schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"is not a readable table ({error})", file=path, mend="restore it or search again")
