@@ -110,5 +110,7 @@ def config_id(config: Config) -> str:
 
     Equal configurations have equal names on every machine and in every run.
     """
-    canonical = json.dumps(config.model_dump(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    # -0.0 equals 0.0; their sum is 0.0.
+    values = {key: value + 0.0 if isinstance(value, float) else value for key, value in config.model_dump().items()}
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
