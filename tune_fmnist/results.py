@@ -92,7 +92,7 @@ def read_info(paths: SearchPaths) -> dict[str, Any]:
         version = info["schema_version"]
     except FileNotFoundError:
         raise InputError("there is no such file", file=paths.search, mend="name the folder of a search") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot be read ({error!r})", file=paths.search, mend="restore it or search again") from None
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise InputError(
