@@ -8,13 +8,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from tune_fmnist.config import FAMILIES, Config, to_config
 from tune_fmnist.errors import InputError
 from tune_fmnist.names import ModelName
 
 Value = bool | int | float | str
+
+
+def _scalar(value: Any) -> Any:
+    """Refuse what is no ``Value`` in one sentence: Pydantic would say for each type why it is not of that one."""
+    if not isinstance(value, Value) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("use true, false, a finite number or a string")
+    return value
+
+
+_Scalar = Annotated[Value, BeforeValidator(_scalar)]
 
 
 class _Strict(BaseModel):
@@ -24,7 +34,7 @@ class _Strict(BaseModel):
 class _Parameter(_Strict):
     """What every parameter may have: ``when`` lets it exist only beside these values of earlier parameters."""
 
-    when: dict[str, Value] = Field(default_factory=dict)
+    when: dict[str, _Scalar] = Field(default_factory=dict)
 
 
 class _Range(_Parameter):
@@ -68,24 +78,24 @@ class FloatParameter(_Range):
     def contains(self, value: Value) -> bool:
         if isinstance(value, bool | str) or not self.low <= value <= self.high:
             return False
-        steps = (value - self.low) / self.step if self.step else 0.0
-        return math.isclose(steps, round(steps), abs_tol=1e-8)
+        return self.step is None or abs(math.remainder(value - self.low, self.step)) <= 1e-8 * self.step
 
 
 class CategoricalParameter(_Parameter):
     """One of ``choices``, which have no order."""
 
     type: Literal["categorical"]
-    choices: list[Value] = Field(min_length=1)
+    choices: list[_Scalar] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _choices_differ(self) -> Self:
-        if len({(type(choice), choice) for choice in self.choices}) != len(self.choices):
+        if len({(isinstance(choice, bool), choice) for choice in self.choices}) != len(self.choices):
             raise ValueError(f"choices {self.choices} are not all different")
         return self
 
     def contains(self, value: Value) -> bool:
-        return any(type(choice) is type(value) and choice == value for choice in self.choices)
+        # TOML's 0 and 0.0 are the same choice, false is another.
+        return any(choice == value and isinstance(choice, bool) == isinstance(value, bool) for choice in self.choices)
 
 
 Parameter = Annotated[IntParameter | FloatParameter | CategoricalParameter, Field(discriminator="type")]
@@ -102,9 +112,9 @@ class Space(_Strict):
     """
 
     model: ModelName
-    parameters: dict[str, Parameter]
-    fixed: dict[str, Value] = Field(default_factory=dict)
-    start: list[dict[str, Value]] = Field(default_factory=list)
+    parameters: dict[str, Parameter] = Field(min_length=1)
+    fixed: dict[str, _Scalar] = Field(default_factory=dict)
+    start: list[dict[str, _Scalar]] = Field(default_factory=list)
 
     def sample(self, choose: Callable[[str, Parameter], Value]) -> Config:
         """Return the configuration that ``choose`` gives, which is asked once for each parameter that exists."""
@@ -112,6 +122,8 @@ class Space(_Strict):
 
     def values(self, config: Config) -> dict[str, Value] | None:
         """Return the parameters' values that give ``config``, or None if it lies outside this space."""
+        if config.model != self.model:
+            return None
         wanted = config.model_dump()
         chosen = self._walk(lambda name, parameter: wanted[name])
         inside = all(self.parameters[name].contains(value) for name, value in chosen.items())
@@ -144,13 +156,17 @@ def from_values(values: Mapping[str, Any], *, file: str | None = None) -> Space:
         space = _GATE.validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        path = [str(part) for part in first["loc"] if part not in ("int", "float", "categorical")]
-        shown = first["input"] if isinstance(first["input"], Value) else ""
-        what = {"missing": "is missing", "extra_forbidden": f"{shown!r}: there is no such key"}.get(
-            first["type"], f"{shown!r} is refused" if shown != "" else "is refused"
-        )
-        mend = first["msg"].removeprefix("Value error, ")
-        raise InputError(what, file=file, key=".".join(path) or "parameters", mend=mend) from None
+        path = [str(part) for part in first["loc"]]
+        if path[:1] == ["parameters"]:
+            # After the parameter's name comes the type that it was read as.
+            del path[2:3]
+        shown = "" if isinstance(first["input"], Mapping) else f"{first['input']!r} "
+        what, mend = f"{shown}is refused", first["msg"].removeprefix("Value error, ")
+        if first["type"] == "missing":
+            what = "is missing"
+        elif first["type"] == "extra_forbidden":
+            what, mend = f"{shown}is refused: there is no such key", "correct it or remove it"
+        raise InputError(what, file=file, key=".".join(path), mend=mend) from None
     _check_against_family(space, file)
     return space
 
@@ -167,7 +183,8 @@ def read_space(path: Path) -> Space:
         raise InputError(
             f"cannot be read ({error})", file=path, key="--space", mend="name a file in TOML, encoded as UTF-8"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Beside its own error tomllib lets pass those of a number with too many digits and of too deep a nesting.
         raise InputError(f"is not TOML ({error})", file=path, mend="see https://toml.io") from None
     return from_values(values, file=str(path))
 
@@ -191,30 +208,41 @@ def _check_against_family(space: Space, file: str | None) -> None:
                 raise InputError(
                     f"{space.model} has no parameter {name!r}", file=file, key=f"{section}.{name}", mend=f"use {known}"
                 )
-    for name in space.fixed.keys() & space.parameters.keys():
-        raise InputError("is both searched and fixed", file=file, key=f"fixed.{name}", mend="remove one of the two")
-    earlier: set[str] = set(fields) - space.parameters.keys()
+            if name in space.fixed and name in space.parameters:
+                raise InputError(
+                    f"{name!r} is both searched and fixed", file=file, key=f"fixed.{name}", mend="remove one of the two"
+                )
+
+    def accept(values: Mapping[str, Value], section: str, name: str | None = None) -> None:
+        try:
+            to_config({**space.fixed, **values, "model": space.model})
+        except InputError as error:
+            raise InputError(error.what, file=file, key=f"{section}.{name or error.key}", mend=error.mend) from None
+
+    accept({}, "fixed")
+    settled = {**FAMILIES[space.model]().model_dump(), **space.fixed}
+    earlier = set(fields) - space.parameters.keys()
     for name, parameter in space.parameters.items():
-        for key in parameter.when.keys() - earlier:
-            raise InputError(
-                f"{key!r} is not settled before {name!r}",
-                file=file,
-                key=f"parameters.{name}.when",
-                mend="name a parameter that stands above it",
-            )
+        for key, value in parameter.when.items():
+            where = f"parameters.{name}.when.{key}"
+            if key not in earlier:
+                raise InputError(
+                    f"{key!r} is not settled before {name!r}", file=file, key=where, mend="name a parameter above it"
+                )
+            other = space.parameters.get(key)
+            if not (other and other.contains(value)) and not (settled[key] == value and (not other or other.when)):
+                raise InputError(f"{key!r} is never {value!r}", file=file, key=where, mend="use a value that it takes")
         earlier.add(name)
         for end in _ends(parameter):
-            values = {"model": space.model, **space.fixed, **parameter.when, name: end}
-            try:
-                to_config(values)
-            except InputError as error:
-                raise InputError(error.what, file=file, key=f"parameters.{name}", mend=error.mend) from None
+            accept({**parameter.when, name: end}, "parameters", name)
     for place, start in enumerate(space.start):
         for name, value in start.items():
             if name not in space.parameters or not space.parameters[name].contains(value):
                 raise InputError(
                     f"{value!r} is not in the space", file=file, key=f"start.{place}.{name}", mend="widen it or change"
                 )
+        conditions = {key: value for name in start for key, value in space.parameters[name].when.items()}
+        accept({**conditions, **start}, f"start.{place}")
 
 
 def _ends(parameter: Parameter) -> list[Value]:
