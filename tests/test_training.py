@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tune_fmnist.config import Ann, Cnn, Config
+from tune_fmnist.data import Images, Split
+from tune_fmnist.names import Precision
+from tune_fmnist.training import DeviceImages, EpochResult, choose_precision, fit, predict, score, to_device
+
+CPU = torch.device("cpu")
+FAMILIES: list[Config] = [
+    Ann(),
+    Cnn(conv1_channels=8, conv2_channels=8, dense_units=32, dropout=0.2, learning_rate=3e-3),
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def on_cpu(images: Images, precision: Precision = "float32") -> DeviceImages:
+    return to_device(images, CPU, precision)
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def results(config: Config, split: Split, precision: Precision = "float32", **options: int) -> list[EpochResult]:
+    seen: list[EpochResult] = []
+    arguments = {"epochs": 1, "horizon": 1, "seed": 0} | options
+    fit(config, on_cpu(split.train, precision), on_cpu(split.validation, precision), on_epoch=seen.append, **arguments)
+    return seen
+
+
+def test_pixels_are_scaled_to_minus_1_and_1(small_split: Split) -> None:
+    data = on_cpu(small_split.validation)
+    assert data.images.shape == (400, 1, 28, 28)
+    assert data.images.dtype == torch.float32
+    assert (data.images.min().item(), data.images.max().item()) == (-1.0, 1.0)
+    assert data.labels.dtype == torch.int64
+    assert np.array_equal(data.labels.numpy(), small_split.validation.labels)
+
+
+@pytest.mark.parametrize("config", FAMILIES)
+def test_a_seed_gives_the_same_weights_whatever_ran_before(config: Config, small_split: Split) -> None:
+    data = on_cpu(small_split.train)
+    first = weights(fit(config, data, None, epochs=2, horizon=2, seed=7).model)
+    other = weights(fit(config, data, None, epochs=1, horizon=2, seed=8).model)
+    torch.rand(3)
+    again = weights(fit(config, data, None, epochs=2, horizon=2, seed=7).model)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_validation_changes_nothing(small_split: Split) -> None:
+    data = on_cpu(small_split.train)
+    with_it = fit(Ann(), data, on_cpu(small_split.validation), epochs=2, horizon=2, seed=0)
+    without = fit(Ann(), data, None, epochs=2, horizon=2, seed=0)
+    assert torch.equal(weights(with_it.model), weights(without.model))
+    assert math.isnan(without.last.val_accuracy)
+
+
+@pytest.mark.parametrize("config", FAMILIES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_learns(config: Config, precision: Precision, small_split: Split) -> None:
+    learned = results(config, small_split, precision, epochs=3, horizon=3)
+    assert [result.epoch for result in learned] == [1, 2, 3]
+    assert learned[-1].val_accuracy > 0.70
+    assert learned[-1].train_loss < learned[0].train_loss
+
+
+def test_both_precisions_agree_roughly(small_split: Split) -> None:
+    config = Ann(dropout=0.0, learning_rate=1e-4)
+    exact, rounded = (results(config, small_split, precision)[-1] for precision in ("float32", "bfloat16"))
+    assert rounded.val_loss == pytest.approx(exact.val_loss, rel=0.02)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_model_comes_back_in_float32_and_in_evaluation(precision: Precision, small_split: Split) -> None:
+    data, validation = on_cpu(small_split.train, precision), on_cpu(small_split.validation, precision)
+    fitted = fit(Ann(), data, validation, epochs=1, horizon=1, seed=0)
+    assert not fitted.model.training
+    assert all(parameter.dtype == torch.float32 for parameter in fitted.model.parameters())
+    logits = predict(fitted.model, validation)
+    assert (logits.shape, logits.dtype) == ((400, 10), torch.float32)
+    assert score(logits, validation.labels) == pytest.approx((fitted.last.val_loss, fitted.last.val_accuracy), rel=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_diverging_trial_ends_within_its_first_epoch(precision: Precision, training: Images) -> None:
+    images = on_cpu(Images(training.images[:1600], training.labels[:1600]), precision)
+    seen: list[EpochResult] = []
+    config = Ann(learning_rate=1e30, batch_size=4)
+    fitted = fit(config, images, None, epochs=5, horizon=5, seed=0, on_epoch=seen.append)
+    assert [result.epoch for result in seen] == [1]
+    assert seen[0].diverged
+    assert fitted.last.diverged
+
+
+def test_schedules(small_split: Split) -> None:
+    constant = results(Ann(learning_rate=1e-3), small_split, epochs=3, horizon=3)
+    assert [result.learning_rate for result in constant] == [1e-3] * 3
+    cosine = [result.learning_rate for result in results(Ann(schedule="cosine"), small_split, epochs=4, horizon=4)]
+    assert cosine == sorted(cosine, reverse=True)
+    assert cosine[1] == pytest.approx(5e-4, rel=0.1)
+    assert 0.0 <= cosine[-1] < 1e-6
+
+
+def test_a_schedule_runs_over_the_horizon_not_over_the_epochs_trained(small_split: Split) -> None:
+    part = results(Ann(schedule="cosine"), small_split, epochs=2, horizon=4)
+    whole = results(Ann(schedule="cosine"), small_split, epochs=4, horizon=4)
+    assert [result.train_loss for result in part] == [result.train_loss for result in whole[:2]]
+
+
+def test_the_horizon_is_at_least_the_epochs(small_split: Split) -> None:
+    with pytest.raises(ValueError, match="epochs 3"):
+        results(Ann(), small_split, epochs=3, horizon=2)
+
+
+def test_augmentation_mirrors_half_of_the_images_and_moves_them(small_split: Split) -> None:
+    from tune_fmnist.training import _augment
+
+    images = on_cpu(small_split.train).images
+    order = torch.Generator().manual_seed(0)
+    mirrored = _augment(images, Ann(flip=True), order)
+    same = (mirrored == images).flatten(1).all(1)
+    flipped = (mirrored == images.flip(3)).flatten(1).all(1)
+    assert (same | flipped).all()
+    assert flipped.float().mean().item() == pytest.approx(0.5, abs=0.05)
+    shifts = {_shift_of(_augment(images, Ann(shift=2), order), images) for _ in range(60)}
+    assert len(shifts) > 15
+    assert all(abs(down) <= 2 and abs(right) <= 2 for down, right in shifts)
+
+
+def _shift_of(moved: torch.Tensor, images: torch.Tensor) -> tuple[int, int]:
+    """Return by how many pixels (down, right) a batch was moved; what came in from the edge is black."""
+    assert moved.shape == images.shape
+    padded = nn.functional.pad(images, [2] * 4, value=-1.0)
+    return next(
+        (2 - down, 2 - right)
+        for down in range(5)
+        for right in range(5)
+        if torch.equal(padded[:, :, down : down + 28, right : right + 28], moved)
+    )
+
+
+def test_augmentation_takes_part_in_training(small_split: Split) -> None:
+    data = on_cpu(small_split.train)
+    plain, flipped, moved = (
+        weights(fit(config, data, None, epochs=1, horizon=1, seed=0).model)
+        for config in (Ann(), Ann(flip=True), Ann(shift=2))
+    )
+    assert not torch.equal(plain, flipped)
+    assert not torch.equal(plain, moved)
+
+
+def test_scores_are_the_mean_loss_and_the_share_of_hits() -> None:
+    logits = torch.tensor([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0], [0.0, 9.0]])
+    loss, accuracy = score(logits, torch.tensor([0, 1, 0, 0]))
+    assert accuracy == 0.75
+    assert loss == pytest.approx((4 * math.log1p(math.exp(-9)) + 9) / 4)
+
+
+def test_precision_follows_the_hardware() -> None:
+    flags = Path("/proc/cpuinfo").read_text()
+    assert choose_precision(CPU) == ("bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32")

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tune_fmnist.config import Ann, Cnn, Config
+from tune_fmnist.models import build
+from tune_fmnist.weights import Weights
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def reference(config: Config, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, 0.01, momentum=config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(parameters, 0.01, weight_decay=config.weight_decay)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Ann(dropout=0.0),
+        Ann(dropout=0.0, weight_decay=0.1),
+        Ann(dropout=0.0, optimizer="sgd"),
+        Cnn(dropout=0.0, optimizer="sgd", momentum=0.9, weight_decay=0.1),
+    ],
+)
+def test_steps_are_those_of_pytorchs_optimizer(config: Config) -> None:
+    own, plain = build(config), build(config)
+    plain.load_state_dict(own.state_dict())
+    weights, optimizer = Weights(own, config, torch.float32), reference(config, list(plain.parameters()))
+    for _ in range(5):
+        images, gradient = torch.rand(8, 1, 28, 28), torch.randn(8, 10)
+        weights.step(own(images), gradient, 0.01)
+        optimizer.zero_grad()
+        plain(images).backward(gradient)
+        optimizer.step()
+    weights.release()
+    for mine, theirs in zip(own.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_steps_too_small_for_bfloat16_add_up() -> None:
+    config = Ann(hidden1=8, hidden2=8, dropout=0.0, optimizer="sgd")
+    model = build(config)
+    weights = Weights(model, config, torch.bfloat16)
+    before = model.output.bias.detach().clone()
+    gradient = torch.full((1, 10), -1.0, dtype=torch.bfloat16)
+    for _ in range(200):
+        weights.step(model(torch.zeros(1, 1, 28, 28, dtype=torch.bfloat16)), gradient, 5e-4)
+    assert model.output.bias.dtype == torch.bfloat16
+    weights.release()
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    torch.testing.assert_close(model.output.bias.detach(), before.float() + 0.1, rtol=0, atol=1e-3)
