@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,9 +74,29 @@ def running_ray(address: str | None) -> Iterator[None]:
     # Only errors of this program reach the screen; a trial's own end up in its row.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        yield
+        with _terminated_as_interrupted():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that tables are written either way; Ray, once started, would abort the process."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        # Only the main thread may set handlers; a caller elsewhere keeps its own.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def place(cpus_per_trial: float | None, gpus_per_trial: float | None, max_concurrent: int | None) -> Placement:

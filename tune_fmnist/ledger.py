@@ -101,7 +101,7 @@ class Ledger:
             return
         self._epochs = pa.concat_tables([self._epochs, to_table(self._new_epochs, EPOCHS)])
         self._new_epochs.clear()
-        write(to_table(self.trials.values(), TRIALS), self._paths.trials)
+        write(to_table([self.trials[number] for number in sorted(self.trials)], TRIALS), self._paths.trials)
         write(self._epochs, self._paths.epochs)
         self._dirty = False
         self._published = time.monotonic()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import signal
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -111,8 +108,7 @@ def search(model: str, *, out: Console | None = None, **options: Any) -> Results
     images = data.limited(data.read_training(source), plan.limit_train, plan.seed)
     split = data.split(images, plan.seed)
     _create(paths)
-    with _terminated_as_interrupted():
-        return _run(plan, space, paths, source, images, split, out, trials=trials, max_epochs=max_epochs)
+    return _run(plan, space, paths, source, images, split, out, trials=trials, max_epochs=max_epochs)
 
 
 def _create(paths: SearchPaths) -> None:
@@ -126,25 +122,6 @@ def _create(paths: SearchPaths) -> None:
         raise InputError(
             f"cannot be made ({error.strerror})", file=paths.folder, key="--results-dir", mend="use another"
         ) from None
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that the tables are written either way."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        # Only the main thread may set handlers; a caller elsewhere keeps its own.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run(

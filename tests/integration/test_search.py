@@ -1,0 +1,192 @@
+"""The main job from end to end, and what a user finds afterwards."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from tests.integration.conftest import tune
+from tune_fmnist import data, models
+from tune_fmnist.config import baseline, config_id
+from tune_fmnist.paths import SearchPaths
+from tune_fmnist.results import Results
+from tune_fmnist.search import search
+
+
+def study_of(paths: SearchPaths) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(paths.journal)))
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def test_every_file_of_the_contract_is_there(finished: Results) -> None:
+    paths = finished.paths
+    for file in (
+        paths.search, paths.trials, paths.epochs, paths.retrains, paths.retrain_epochs, paths.predictions,
+        paths.test_reads, paths.journal, paths.report, paths.best_weights, paths.best_config,
+    ):  # fmt: skip
+        assert file.stat().st_size > 0, file
+    assert list(paths.figures.glob("*.png"))
+    assert not list(paths.folder.rglob("*.partial"))
+    assert finished.info["state"] == "finished"
+
+
+def test_trials_and_epochs_agree(finished: Results) -> None:
+    trials, epochs = finished.trials, finished.epochs
+    assert list(trials["number"]) == list(range(6))
+    assert set(trials["status"]) <= {"completed", "stopped"}
+    assert trials["epochs"].sum() == len(epochs)
+    assert trials["config_id"][0] == config_id(baseline("ann"))
+    best = epochs.groupby("trial_id")["val_accuracy"].max()
+    assert (trials.set_index("trial_id")["best_val_accuracy"] == best).all()
+    spent = epochs.groupby("trial_id")[["train_seconds", "eval_seconds", "overhead_seconds"]].sum().sum(axis=1)
+    assert (spent.to_numpy() > 0).all()
+
+
+def test_the_study_holds_the_same_trials(finished: Results) -> None:
+    told = study_of(finished.paths).trials
+    states = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
+    assert [trial.state for trial in told] == [states[status] for status in finished.trials["status"]]
+
+
+def test_retrains_are_the_best_and_the_reports_with_each_seed(finished: Results) -> None:
+    retrains, trials = finished.retrains, finished.trials
+    best = trials.sort_values(["best_val_accuracy", "number"], ascending=[False, True]).iloc[0]
+    first = config_id(baseline("ann"))
+    expected = {(best["config_id"], 0), (best["config_id"], 1), (first, 0), (first, 1)}
+    assert set(zip(retrains["config_id"], retrains["seed"], strict=True)) == expected
+    assert set(retrains.loc[retrains["rank"] == 1, "config_id"]) == {best["config_id"]}
+    assert set(retrains.loc[retrains["rank"] == 1, "epochs"]) == {best["best_epoch"]}
+    assert set(retrains["train_size"]) == {6000}
+    assert set(retrains.loc[retrains["is_baseline"], "config_id"]) == {first}
+    curves = finished.retrain_epochs.groupby(["config_id", "seed"]).size()
+    assert (curves == retrains.set_index(["config_id", "seed"])["epochs"]).all()
+
+
+def test_each_retrain_reads_the_test_set_once_and_its_predictions_give_its_accuracy(finished: Results) -> None:
+    retrains = finished.retrains.set_index(["config_id", "seed"])
+    groups = finished.predictions.assign(correct=lambda t: t["label"] == t["predicted"]).groupby(["config_id", "seed"])
+    assert set(groups.size()) == {10_000}
+    assert groups["correct"].mean().sort_index().equals(retrains["test_accuracy"].sort_index().rename("correct"))
+    reads = finished.test_reads.set_index(["config_id", "seed"]).index
+    assert sorted(reads) == sorted(retrains.index)
+
+
+def test_the_best_model_loads_in_two_lines_and_predicts_the_same(finished: Results, source: data.Source) -> None:
+    model = models.load(finished.paths.best)
+    test = data.read_test(source)
+    with torch.inference_mode():
+        images = torch.tensor(test.images).unsqueeze(1).float().div(127.5).sub(1.0)
+        predicted = model(images).argmax(1).numpy()
+    best = finished.retrains[(finished.retrains["rank"] == 1) & (finished.retrains["seed"] == 0)].iloc[0]
+    rows = finished.predictions[
+        (finished.predictions["config_id"] == best["config_id"]) & (finished.predictions["seed"] == 0)
+    ]
+    assert (rows["predicted"].to_numpy() == predicted).mean() > 0.9999
+
+
+def test_the_summary_fits_one_screen(finished: Results) -> None:
+    log = (finished.paths.folder.parent / "x.log").read_text()
+    summary = log[log.index("founding report") :]
+    assert summary.count("\n") <= 20
+    assert "rank 1" in summary
+    assert str(finished.paths.report) in summary
+
+
+def test_retraining_again_keeps_what_is_there_and_adds_what_is_asked(finished: Results, tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    shutil.copytree(finished.paths.folder, folder)
+    more = tune("retrain", folder, "--top-k", 1, "--retrain-seeds", 3)
+    assert more.returncode == 0, more.stderr
+    after = Results(SearchPaths(folder)).retrains
+    assert len(after) == 6
+    kept = ["config_id", "seed", "rank", "test_accuracy", "seconds"]
+    assert after.head(4)[kept].equals(finished.retrains[kept])
+
+
+def test_a_search_never_opens_the_test_set(tmp_path: Path, source: data.Source) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    for file in source.folder.glob("train-*"):
+        shutil.copy(file, root)
+    noise = np.random.default_rng(0)
+    for name in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
+        (root / name).write_bytes(gzip.compress(noise.bytes(1000)))
+    common = ("--data-root", root)
+    done = tune(
+        "search", "--model", "ann", "--trials", 2, "--max-epochs", 1, "--limit-train", 1000, "--no-retrain",
+        "--results-dir", tmp_path, "--name", "x", *common,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "x" / "retrains.parquet").exists()
+    refused = tune("retrain", tmp_path / "x", *common)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "t10k-" in refused.stderr
+
+
+def test_the_same_seed_gives_the_same_accuracies(tmp_path: Path) -> None:
+    options = {"trials": 4, "max_epochs": 3, "limit_train": 2000, "max_concurrent": 1, "retrain": False}
+    first, second = (search("ann", results_dir=tmp_path, name=name, **options) for name in ("first", "second"))
+    columns = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate"]
+    assert first.epochs[columns].equals(second.epochs[columns])
+    assert first.trials["config_id"].equals(second.trials["config_id"])
+
+
+def test_a_diverged_trial_is_a_row_and_the_search_goes_on(tmp_path: Path) -> None:
+    space = tmp_path / "wild.toml"
+    space.write_text(
+        'model = "ann"\n[parameters]\nlearning_rate = { type = "categorical", choices = [0.01, 1e30] }\n'
+        '[fixed]\noptimizer = "sgd"\n[[start]]\nlearning_rate = 1e30\n[[start]]\nlearning_rate = 0.01\n'
+    )
+    results = search(
+        "ann", space=space, trials=4, max_epochs=2, limit_train=2000, results_dir=tmp_path, name="x", retrain=False
+    )
+    trials = results.trials.set_index("number")
+    assert trials.loc[1, "status"] == "diverged"
+    assert "training loss nan" in trials.loc[1, "reason"]
+    assert trials.loc[2, "status"] in ("completed", "stopped")
+    assert study_of(results.paths).trials[1].state is TrialState.FAIL
+    assert trials["epochs"].sum() == len(results.epochs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_rows_reach_the_disk_while_it_runs_and_an_interruption_keeps_them(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    paths = SearchPaths(tmp_path / "x")
+    options = ["--model", "ann", "--trials", "1000", "--max-epochs", "3", "--limit-train", "2000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tune_fmnist.search", *options, "--results-dir", str(tmp_path), "--name", "x"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    ended = (line for line in process.stdout if line.startswith("trial "))
+    for _ in range(20):
+        next(ended)
+    # The 20th trial has ended; what was told a second before is in the tables.
+    while_running = pd.read_parquet(paths.trials)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (while_running["status"] != "running").sum() >= 5
+    assert process.returncode == 130, err
+    assert "interrupted" in out
+    results = Results(paths)
+    assert (results.trials["status"] != "running").sum() >= 20
+    assert results.trials["epochs"].sum() == len(results.epochs)
+    assert results.info["state"] == "interrupted"
