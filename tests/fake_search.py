@@ -154,3 +154,9 @@ def add_retrains(
             rows["test_reads"].append(name | {"read_at": START, "by": "retrain"})
     for table, listed in rows.items():
         tables.write(tables.to_table(listed, getattr(tables, table.upper())), getattr(paths, table))
+
+
+def mean_of(results: Results, config_id: str) -> float:
+    """Return a configuration's mean test accuracy from its predictions."""
+    own = results.predictions[results.predictions["config_id"] == config_id]
+    return float((own["label"] == own["predicted"]).mean())

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.fake_search import START, add_retrains, make_search
+from tests.fake_search import START, add_retrains, make_search, mean_of
 from tune_fmnist import tables
 from tune_fmnist.errors import InputError
 from tune_fmnist.names import CLASSES
@@ -34,12 +34,6 @@ def text_of(page: Path) -> str:
     """Return the words of a page: no markup, no entities, single blanks."""
     body = re.sub(r"<style>.*?</style>|<img[^>]*>", " ", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
-
-
-def mean_of(results: Results, config_id: str) -> float:
-    """Return a configuration's mean test accuracy from its predictions."""
-    own = results.predictions[results.predictions["config_id"] == config_id]
-    return float((own["label"] == own["predicted"]).mean())
 
 
 def test_page_needs_no_other_file_and_no_network(searched: Results) -> None:
@@ -350,3 +344,16 @@ def test_report_needs_neither_torch_nor_ray_and_help_almost_nothing(searched: Re
     assert not {"torch", "ray", "optuna"} & everything
     heavy = {"pandas", "matplotlib", "jinja2", "scipy", "numpy", "pyarrow", "pydantic", "torch", "ray"}
     assert not heavy & loaded("import tune_fmnist.report")
+
+
+def test_trial_0_is_listed_even_if_many_were_better(tmp_path: Path) -> None:
+    results = make_search(tmp_path, trials=16)
+    rows = tables.read(results.paths.trials, tables.TRIALS).to_pylist()
+    rows[0]["best_val_accuracy"] = 0.5
+    tables.write(tables.to_table(rows, tables.TRIALS), results.paths.trials)
+    text = text_of(report(tmp_path))
+    assert "0 50.00 % " in text
+    assert "The best 10 by validation, and trial 0" in text
+    listed = [row for row in rows if row["best_val_accuracy"] and row["status"] not in ("diverged", "failed")]
+    eleventh = sorted(row["best_val_accuracy"] for row in listed)[-11]
+    assert f"{eleventh * 100:.2f} %" not in text
