@@ -78,7 +78,7 @@ def test_each_column_is_described(name: str) -> None:
         (
             "trials",
             "trial_id number status reason epochs best_epoch val_accuracy best_val_accuracy val_loss seconds node "
-            "device precision config_id config_model config_dropout config_hidden1 config_conv1_channels config_learning_rate",
+            "device precision config_id config_model config_dropout config_hidden1 config_conv1_channels",
         ),
         (
             "epochs",
