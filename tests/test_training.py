@@ -10,6 +10,7 @@ from torch import nn
 
 from tune_fmnist.config import Ann, Cnn, Config
 from tune_fmnist.data import Images, Split
+from tune_fmnist.models import build
 from tune_fmnist.names import Precision
 from tune_fmnist.training import DeviceImages, EpochResult, choose_precision, fit, predict, score, to_device
 
@@ -60,6 +61,19 @@ def test_a_seed_gives_the_same_weights_whatever_ran_before(config: Config, small
     assert not torch.equal(first, other)
 
 
+def test_a_step_goes_down_the_mean_cross_entropy(small_split: Split) -> None:
+    config = Cnn(dropout=0.0, optimizer="sgd", learning_rate=0.5, batch_size=64)
+    data = on_cpu(Images(small_split.train.images[:64], small_split.train.labels[:64]))
+    fitted = fit(config, data, None, epochs=1, horizon=1, seed=3)
+    torch.manual_seed(3)
+    model = build(config)
+    loss = nn.functional.cross_entropy(model(data.images), data.labels)
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    assert fitted.last.train_loss == pytest.approx(loss.item(), rel=1e-5)
+    for trained, fresh, gradient in zip(fitted.model.parameters(), model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(trained, fresh - 0.5 * gradient, rtol=1e-4, atol=1e-5)
+
+
 def test_validation_changes_nothing(small_split: Split) -> None:
     data = on_cpu(small_split.train)
     with_it = fit(Ann(), data, on_cpu(small_split.validation), epochs=2, horizon=2, seed=0)
@@ -99,7 +113,13 @@ def test_a_diverging_trial_ends_within_its_first_epoch(precision: Precision, tra
     images = on_cpu(Images(training.images[:1600], training.labels[:1600]), precision)
     seen: list[EpochResult] = []
     config = Ann(learning_rate=1e30, batch_size=4)
-    fitted = fit(config, images, None, epochs=5, horizon=5, seed=0, on_epoch=seen.append)
+    steps: list[nn.Module] = []
+    counting = nn.modules.module.register_module_forward_hook(lambda module, *_: steps.append(module))
+    try:
+        fitted = fit(config, images, None, epochs=5, horizon=5, seed=0, on_epoch=seen.append)
+    finally:
+        counting.remove()
+    assert len(steps) < 400
     assert [result.epoch for result in seen] == [1]
     assert seen[0].diverged
     assert fitted.last.diverged
