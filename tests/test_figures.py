@@ -76,6 +76,18 @@ def test_learning_curves_draw_each_trial_that_has_reported(tmp_path: Path) -> No
         assert drawn[label] == (curve["epoch"].tolist(), curve["val_accuracy"].tolist())
 
 
+def test_low_accuracies_are_cut_off_and_the_caption_says_so(tmp_path: Path) -> None:
+    results = make_search(tmp_path, trials=8)
+    trials, epochs = results.trials, results.epochs.copy()
+    order = ranked(trials)
+    assert "cut off" not in figures.learning_curves(trials, epochs, order).caption
+    epochs.loc[0, "val_accuracy"] = 0.1
+    drawing = figures.learning_curves(trials, epochs, order)
+    floor = epochs["val_accuracy"].max() - 0.12
+    assert f"what lies under {floor * 100:.0f} % is cut off." in drawing.caption
+    assert drawing.figure.axes[0].get_ylim()[0] > 0.7
+
+
 def test_best_so_far_never_falls_and_leaves_out_a_trial_that_diverged(tmp_path: Path) -> None:
     results = make_search(tmp_path, trials=8)
     epochs = results.epochs.copy()

@@ -206,7 +206,7 @@ def test_baseline_that_is_best_in_validation_is_the_answer(tmp_path: Path) -> No
     tables.write(tables.to_table(rows, tables.RETRAINS), results.paths.retrains)
     text = text_of(report(tmp_path))
     assert "It is the founding report's own: the search found nothing better." in text
-    assert "The founding report's configuration, rank 1 all as in the founding report" in text
+    assert "The founding report's configuration (rank 1) all as in the founding report" in text
     lines = results_table([tmp_path]).splitlines()
     assert len(lines) == 4
     assert "its configuration here, the best found, 3 seeds" in lines[3]

@@ -64,8 +64,9 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, ranked: pd.DataF
             continue
         kind = "stopped early" if trial["status"] == STOPPED else "other trials"
         named[kind] = named.get(kind, 0) + 1
-        style: dict[str, Any] = {"color": GREY if kind == "stopped early" else DARK_GREY, "linewidth": 0.9}
-        axes.plot(curve["epoch"], curve["val_accuracy"], label=kind if named[kind] == 1 else None, **style)
+        colour, label = GREY if kind == "stopped early" else DARK_GREY, kind if named[kind] == 1 else None
+        # Most trials are stopped after one epoch: without a marker they would not be seen.
+        axes.plot(curve["epoch"], curve["val_accuracy"], color=colour, linewidth=0.9, marker=".", label=label)
     for colour, (_, trial) in zip(_TOP_COLOURS, ranked[ranked["number"] != 0].iterrows(), strict=False):
         curve = curves[trial["trial_id"]]
         label = f"trial {trial['number']}: {percent(trial['best_val_accuracy'])}"
@@ -78,7 +79,10 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, ranked: pd.DataF
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right")
-    return Drawing(figure, title, "Validation accuracy after each epoch, one line a trial; low starts are cut off.")
+    caption = "Validation accuracy after each epoch, one line a trial"
+    if epochs["val_accuracy"].min() < (floor := epochs["val_accuracy"].max() - _DEPTH):
+        caption += f"; what lies under {percent(floor, 0)} is cut off"
+    return Drawing(figure, title, f"{caption}.")
 
 
 def best_so_far(trials: pd.DataFrame, epochs: pd.DataFrame, published: float) -> Drawing:
@@ -107,7 +111,7 @@ def best_so_far(trials: pd.DataFrame, epochs: pd.DataFrame, published: float) ->
         axes.axhline(first, color=BLACK, linestyle="--", label=label)
     axes.axhline(published, color=VERMILION, linestyle=":", label=f"the founding report's figure: {percent(published)}")
     _accuracy_axis(axes, pd.Series([*best, first, published]))
-    axes.set(xlabel=f"{unit} since the first trial started", ylabel="validation accuracy")
+    axes.set(xlabel=f"{unit} since the first trial started", ylabel="validation accuracy", xlim=(0.0, None))
     axes.legend(loc="lower right")
     return Drawing(figure, title, "The best validation accuracy of any trial so far, by wall time.")
 

@@ -187,7 +187,7 @@ def _tested(results: Results) -> Tested | None:
 def _name(row: Mapping[str, Any]) -> str:
     rank = "" if math.isnan(row["rank"]) else f"Rank {row['rank']:.0f}"
     if row["is_baseline"]:
-        return f"The founding report's configuration{', ' * bool(rank)}{rank.lower()}"
+        return f"The founding report's configuration{rank and f' ({rank.lower()})'}"
     return rank
 
 
