@@ -1,0 +1,187 @@
+"""The commands as a user runs them: real processes, for what must end before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from tune_fmnist import cli
+from tune_fmnist.errors import InputError
+
+SEARCH = ["search", "--model", "ann"]
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m tune_fmnist.COMMAND ...`` in a folder."""
+    command, *rest = arguments
+    return subprocess.run(
+        [sys.executable, "-m", f"tune_fmnist.{command}", *rest],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a user may name by mistake."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "file").write_text("no folder\n")
+    (folder / "empty").mkdir()
+    (folder / "results" / "taken").mkdir(parents=True)
+    (folder / "newer").mkdir()
+    (folder / "newer" / "search.json").write_text(json.dumps({"schema_version": 99}))
+    low_above_high = 'hidden1 = { type = "int", low = 5, high = 3 }'
+    (folder / "bad.toml").write_text(f'model = "ann"\n[parameters]\n{low_above_high}\n')
+    (folder / "cnn.toml").write_text('model = "cnn"\n[parameters]\nflip = { type = "categorical", choices = [true] }\n')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["search"], ["--model"]),
+        (["search", "--model"], ["--model"]),
+        (["search", "--model", "rnn"], ["--model", "'rnn'", "'ann' or 'cnn'"]),
+        ([*SEARCH, "--searcher", "bohb"], ["--searcher", "'bohb'", "'tpe', 'gp' or 'random'"]),
+        ([*SEARCH, "--trials", "0"], ["--trials", "0 is refused"]),
+        ([*SEARCH, "--trials", "many"], ["--trials", "'many'"]),
+        ([*SEARCH, "--time-budget", "soon"], ["--time-budget", "'soon'"]),
+        ([*SEARCH, "--max-epochs", "0"], ["--max-epochs", "0 is refused"]),
+        ([*SEARCH, "--cpus-per-trial", "nan"], ["--cpus-per-trial", "nan"]),
+        ([*SEARCH, "--trails", "3"], ["--trails", "--trials"]),
+        ([*SEARCH, "more"], ["more"]),
+        ([*SEARCH, "--space", "none.toml"], ["none.toml: --space: ", "No such file"]),
+        ([*SEARCH, "--space", "empty"], ["empty: --space: ", "Is a directory"]),
+        ([*SEARCH, "--space", "bad.toml"], ["bad.toml: parameters.hidden1: ", "low 5 is above high 3"]),
+        ([*SEARCH, "--space", "cnn.toml"], ["cnn.toml: model: ", "'cnn' is not 'ann'"]),
+        ([*SEARCH, "--data-root", "empty"], ["empty: --data-root: ", "train-images-idx3-ubyte"]),
+        ([*SEARCH, "--name", "a/b"], ["--name: ", "'a/b'"]),
+        ([*SEARCH, "--limit-train", "5"], ["--limit-train: ", "5 training images"]),
+        ([*SEARCH, "--name", "taken"], ["results/taken: --name: ", "'taken' exists already"]),
+        ([*SEARCH, "--name", "new", "--results-dir", "file"], ["file/new: --results-dir: ", "Not a directory"]),
+        (["retrain"], ["FOLDER"]),
+        (["retrain", "empty"], ["empty/search.json", "no such file"]),
+        (["report"], ["FOLDER"]),
+        (["report", "empty"], ["empty/search.json", "no such file"]),
+        (["report", "file"], ["file/search.json", "Not a directory"]),
+        (["report", "newer"], ["newer/search.json: schema_version: ", "99 is not a version"]),
+        (["trial", "--model", "ann", "--set", "hiden1=3"], ["--set: hiden1: ", "unknown parameter 'hiden1'"]),
+        (["trial", "--model", "ann", "--epochs", "0"], ["--epochs", "'0'"]),
+    ],
+    ids=lambda value: " ".join(value) if value[0] in cli.COMMANDS else "",
+)
+def test_mistake_is_one_line_and_status_2(arguments: list[str], says: list[str], place: Path) -> None:
+    before = sorted(place.rglob("*"))
+    done = run(arguments, place)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    for part in says:
+        assert part.lower() in line.lower()
+    assert "Traceback" not in done.stdout
+    assert "Ray" not in done.stdout
+    assert sorted(place.rglob("*")) == before, "nothing is left behind"
+
+
+LOADED = """
+import sys
+from tune_fmnist import cli
+name, sys.argv = sys.argv[1], sys.argv[1:]
+try:
+    cli.run() if name == "tune-fmnist" else cli.run_command(name)
+finally:
+    print(*sorted({"torch", "ray", "optuna", "scipy", "pandas", "matplotlib"} & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("name", ["tune-fmnist", *cli.COMMANDS])
+def test_help_needs_no_library(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, name, "--help"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0
+    assert done.stderr.strip() == ""
+    assert done.stdout.startswith("Usage: ")
+    if name == "tune-fmnist":
+        assert all(command in done.stdout for command in cli.COMMANDS)
+    if name == "search":
+        assert "[ann 40, cnn 12]" in done.stdout, "square brackets are no markup"
+
+
+def test_both_ways_to_run_a_command_are_the_same(place: Path) -> None:
+    program = Path(sys.executable).parent / "tune-fmnist"
+    done = subprocess.run([program, "report", "empty"], cwd=place, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, run(["report", "empty"], place).stderr)
+
+
+def test_no_command_is_a_call_for_help() -> None:
+    program = Path(sys.executable).parent / "tune-fmnist"
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: tune-fmnist ")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None], list[str]], int | str | None]:
+    """Run a function as a command of this package; return the exit status."""
+
+    def ends(action: Callable[[], None], arguments: list[str]) -> int | str | None:
+        def main(debug: cli.Debug = False) -> None:
+            action()
+
+        module = types.ModuleType("tune_fmnist.made_up")
+        module.main = main  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "tune_fmnist.made_up", module)
+        monkeypatch.setattr(sys, "argv", ["made_up", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.run_command("made_up")
+        return caught.value.code
+
+    return ends
+
+
+def raises(error: BaseException) -> Callable[[], None]:
+    def action() -> None:
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "said"),
+    [
+        (lambda: None, 0, ""),
+        (
+            raises(InputError("3 is\nodd", file="a file", key="--key", mend="use 4")),
+            2,
+            "a file: --key: 3 is odd; use 4",
+        ),
+        (raises(typer.BadParameter("odd\nvalue")), 2, "Invalid value: odd value"),
+        (raises(KeyboardInterrupt()), 130, ""),
+        (raises(RuntimeError("out\nof memory")), 1, "RuntimeError: out of memory; run again with --debug"),
+        (raises(OSError(28, "No space left on device")), 1, "OSError: [Errno 28] No space left on device"),
+    ],
+)
+def test_exit_status_says_how_it_ended(
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], action: Callable[[], None], status: int, said: str
+) -> None:
+    assert command(action, []) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == bool(said)
+    assert err.startswith(f"error: {said}" if said else "")
+
+
+def test_debug_shows_the_traceback_of_a_failure(monkeypatch: pytest.MonkeyPatch, command: Callable[..., int]) -> None:
+    with pytest.raises(RuntimeError, match="out of memory"):
+        command(raises(RuntimeError("out of memory")), ["--debug"])
