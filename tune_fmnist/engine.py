@@ -32,6 +32,9 @@ from tune_fmnist.ledger import Ledger
 from tune_fmnist.searcher import OptunaSearcher
 from tune_fmnist.trial import trainable
 
+_RETRIES = 2
+"""How often a trial whose process was lost or raised an error goes on from its checkpoint."""
+
 _GPU_SHARE = 0.25
 """A trial's share of a GPU by default: one of these models leaves most of a GPU idle."""
 
@@ -165,9 +168,16 @@ def _reason(trial: Trial) -> str:
     return lines[-1]
 
 
-def training(split: Split) -> Callable[[dict[str, Any]], None]:
-    """Return the function that trains a trial on ``split``, which every process of a node shares without a copy."""
-    function: Callable[[dict[str, Any]], None] = tune.with_parameters(trainable, split=split)
+def training(split: Split, checkpoints: Path, timeout: float | None) -> Callable[[dict[str, Any]], None]:
+    """Return the function that trains a trial on ``split``, which every process of a node shares without a copy.
+
+    Args:
+        checkpoints: the folder for the trials' checkpoints.
+        timeout: seconds after which an epoch that has not ended ends its process.
+    """
+    function: Callable[[dict[str, Any]], None] = tune.with_parameters(
+        trainable, split=split, checkpoints=checkpoints.resolve(), timeout=timeout
+    )
     return function
 
 
@@ -190,7 +200,7 @@ def run_trials(
         scheduler: stops trials early.
         ledger: gets the rows.
         placement: what a trial occupies and how many run at once.
-        trials: how many to run.
+        trials: how many to run, those included that go on.
         time_budget: seconds after which no trial goes on; None for no limit.
         on_step: called at least ten times a second with None, and with a trial's number when it has ended.
     """
@@ -209,12 +219,12 @@ def run_trials(
                 reuse_actors=True,
                 callbacks=[_Watcher(ledger, on_step)],
                 raise_on_failed_trial=False,
+                max_failures=_RETRIES,
                 verbose=0,
                 log_to_file=False,
             )
-            for number, trial in ledger.trials.items():
-                if trial["status"] == "running":
-                    ledger.end(number, f"the time budget of {time_budget:g} s was used up")
+            for trial in ledger.running:
+                ledger.end(trial["number"], f"the time budget of {time_budget:g} s was used up")
             searcher.finish()
         finally:
             ledger.publish(now=True)

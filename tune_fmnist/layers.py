@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,11 @@ class Dropout(nn.Module):
         super().__init__()
         self.rate = rate
         self._drawn = torch.empty(0)
+
+    def train(self, mode: bool = True) -> Self:
+        """Start or end training; what was drawn and not used is dropped, so that each epoch draws its own."""
+        self._drawn = torch.empty(0)
+        return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
         factors = self.factors(x.shape, x)

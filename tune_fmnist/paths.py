@@ -57,6 +57,18 @@ class SearchPaths:
         return self.folder / "optuna.journal"
 
     @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / ".lock"
+
+    @property
+    def holder(self) -> Path:
+        return self.folder / ".holder.json"
+
+    @property
     def report(self) -> Path:
         return self.folder / "report.html"
 

@@ -66,8 +66,10 @@ class Results:
         """One row a retrained configuration: test accuracy with its interval, and the difference to the report's."""
         from tune_fmnist.statistics import summarise
 
-        baseline = self.retrains.loc[self.retrains["is_baseline"], "config_id"].iloc[0]
-        return summarise(self.predictions, baseline)
+        # A retrain's row comes after its predictions: without it, the rest may be on its way.
+        predictions = self.predictions.merge(self.retrains[["config_id", "seed"]])
+        baselines = self.retrains.loc[self.retrains["is_baseline"], "config_id"]
+        return summarise(predictions, baselines.iloc[0] if len(baselines) else None)
 
     def best_model(self) -> AnnModel | CnnModel:
         """Return the retrained model of the configuration that was best in validation, in evaluation mode."""

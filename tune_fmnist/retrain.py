@@ -5,6 +5,7 @@ The only module that reads the test set.  Each read is a row in ``test_reads.par
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +17,15 @@ from tune_fmnist import data, tables
 from tune_fmnist.cli import Debug
 from tune_fmnist.config import Config, baseline, config_id, to_config
 from tune_fmnist.errors import InputError
+from tune_fmnist.lock import only_writer
 from tune_fmnist.names import COMPLETED, STOPPED
 from tune_fmnist.paths import SearchPaths
 from tune_fmnist.results import Results, read_info, write_info
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from tune_fmnist.engine import Placement
@@ -123,7 +127,7 @@ def train_and_test(job: Job, train: data.Images, sealed: list[Any], gpu: bool, t
         epochs=job.epochs,
         horizon=job.horizon,
         seed=job.seed,
-        on_epoch=lambda result: epochs.append(result._asdict()),
+        on_epoch=lambda result, state: epochs.append(result._asdict()),
     )
     test = ray.get(sealed[0])
     read_at = datetime.now(UTC)
@@ -164,20 +168,70 @@ def train_and_test(job: Job, train: data.Images, sealed: list[Any], gpu: bool, t
     }
 
 
-def run_jobs(
-    jobs: list[Job], train: data.Images, test: data.Images, paths: SearchPaths, placement: Placement, out: Console
-) -> None:
-    """Run the retrains on the Ray cluster that this process has joined; publish each one's rows when it ends.
+def pending(paths: SearchPaths, *, top_k: int, seeds: int) -> list[Job]:
+    """Return the retrains that are still to be run.
 
-    Jobs whose rows are there already are left out.
+    Raises:
+        InputError: see ``choose``.
     """
+    trials = tables.read(paths.trials, tables.TRIALS).to_pylist()
+    jobs = choose(trials, read_info(paths), top_k=top_k, seeds=seeds)
+    done = _Writer(paths, jobs).done
+    return [job for job in jobs if job.key not in done]
+
+
+def run_retrain(
+    paths: SearchPaths,
+    source: data.Source,
+    images: data.Images,
+    placement: Placement,
+    *,
+    top_k: int,
+    seeds: int,
+    out: Console,
+) -> None:
+    """Choose, retrain, test and record, on the Ray cluster that this process has joined.
+
+    Each retrain's rows are published when it ends; those that are there already are kept.
+
+    Args:
+        source: where the test set lies.
+        images: all training images of the search.
+        top_k: how many configurations beside the report's, 1 or more.
+        seeds: retrains of each, 1 or more.
+
+    Raises:
+        InputError: no trial to choose from, or the test set is not what it should be.
+    """
+    info = read_info(paths)
+    trials = tables.read(paths.trials, tables.TRIALS).to_pylist()
+    chosen = choose(trials, info, top_k=top_k, seeds=seeds)
+    writer = _Writer(paths, chosen)
+    jobs = [job for job in chosen if job.key not in writer.done]
+    test = data.read_test(source)
+    began = time.monotonic()
+    configurations = len({config_id(job.config) for job in jobs})
+    out.print(
+        f"retraining {configurations} configurations on {len(images.labels):,} images, {len(jobs)} retrains in all"
+    )
+    _run_jobs(jobs, images, test, writer, placement, out)
+    before = info.get("retrain", {}).get("seconds", 0.0)
+    info["retrain"] = {
+        "top_k": top_k,
+        "seeds": seeds,
+        "seconds": round(before + time.monotonic() - began, 1),
+        "placement": placement._asdict(),
+    }
+    write_info(paths, info)
+
+
+def _run_jobs(
+    jobs: list[Job], train: data.Images, test: data.Images, writer: _Writer, placement: Placement, out: Console
+) -> None:
     import ray
 
     from tune_fmnist.screen import RetrainDisplay
 
-    # Chosen by validation and by order of the seeds, not by the test.
-    writer = _Writer(paths, test, best=jobs[0].key)
-    jobs = [job for job in jobs if job.key not in writer.done]
     display = RetrainDisplay(out, [job.expected_seconds for job in jobs], placement.slots)
     task = ray.remote(train_and_test).options(num_cpus=placement.cpus, num_gpus=placement.gpus)
     train_ref, test_ref = ray.put(train), ray.put(test)
@@ -194,55 +248,68 @@ def run_jobs(
             for ref in ended:
                 job = running.pop(ref)
                 result = ray.get(ref)
-                writer.add(job, result)
+                writer.add(job, result, test.labels)
                 display.step(result["retrain"], job.expected_seconds)
             display.step(None)
 
 
 class _Writer:
-    """The retrain tables and ``best/``, published after each retrain; ``retrains.parquet`` last, as the mark of it."""
+    """The retrain tables and ``best/``; ``retrains.parquet`` is published last, as the mark that a retrain is done.
 
-    def __init__(self, paths: SearchPaths, test: data.Images, best: tuple[str, int]) -> None:
-        self._paths, self._test, self._best = paths, test, best
-        self._files = {
+    Args:
+        paths: where they are; what is there is taken up.
+        jobs: all retrains of the search; the first is the best one's with the first seed, whose model is kept.
+    """
+
+    def __init__(self, paths: SearchPaths, jobs: list[Job]) -> None:
+        # Chosen by validation and by order of the seeds, not by the test.
+        self._paths, self._best = paths, jobs[0]
+        files = {
             "test_reads": (paths.test_reads, tables.TEST_READS),
             "predictions": (paths.predictions, tables.PREDICTIONS),
             "retrain_epochs": (paths.retrain_epochs, tables.RETRAIN_EPOCHS),
             "retrains": (paths.retrains, tables.RETRAINS),
         }
+        self._files = {name: path for name, (path, _) in files.items()}
         self._tables = {
             name: tables.read(path, schema) if path.exists() else tables.to_table([], schema)
-            for name, (path, schema) in self._files.items()
+            for name, (path, schema) in files.items()
         }
-        rows = self._tables["retrains"].select(["config_id", "seed"]).to_pylist()
-        self.done = {(row["config_id"], row["seed"]) for row in rows}
+        # More trials may have changed the ranks since.
+        ranks = {config_id(job.config): job.rank for job in jobs}
+        rows = self._tables["retrains"].to_pylist()
+        ranked = [row | {"rank": ranks.get(row["config_id"])} for row in rows]
+        self._tables["retrains"] = tables.to_table(ranked, tables.RETRAINS)
+        self.done = {(row["config_id"], row["seed"]) for row in rows} - self._without_model()
 
-    def add(self, job: Job, result: dict[str, Any]) -> None:
-        if job.key == self._best:
+    def _without_model(self) -> set[tuple[str, int]]:
+        """Return the best retrain if ``best/`` does not hold its model: it ranked lower when it was retrained."""
+        file = self._paths.best_config
+        saved = to_config(json.loads(file.read_text()), file=str(file)) if file.exists() else None
+        return set() if saved == self._best.config else {self._best.key}
+
+    def add(self, job: Job, result: dict[str, Any], labels: NDArray[np.uint8]) -> None:
+        """Publish the rows of a retrain, and its model if it is the best one's; ``labels`` are the test images'."""
+        if job.key == self._best.key:
             self._save_best(job, result["weights"])
-        self._append("test_reads", tables.to_table([result["read"]], tables.TEST_READS))
-        self._append("predictions", self._predictions(job, result))
-        self._append("retrain_epochs", tables.to_table(result["epochs"], tables.RETRAIN_EPOCHS))
-        self._append("retrains", tables.to_table([result["retrain"]], tables.RETRAINS))
+        self._publish("test_reads", tables.to_table([result["read"]], tables.TEST_READS))
+        self._publish("predictions", _predictions(job, result, labels), instead_of=job.key)
+        self._publish("retrain_epochs", tables.to_table(result["epochs"], tables.RETRAIN_EPOCHS), instead_of=job.key)
+        self._publish("retrains", tables.to_table([result["retrain"]], tables.RETRAINS), instead_of=job.key)
         self.done.add(job.key)
 
-    def _append(self, name: str, rows: pa.Table) -> None:
+    def _publish(self, name: str, rows: pa.Table, instead_of: tuple[str, int] | None = None) -> None:
+        """Publish a table with these rows added, in place of those of a retrain that was cut off or is run again."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
-        path, _ = self._files[name]
-        self._tables[name] = pa.concat_tables([self._tables[name], rows])
-        tables.write(self._tables[name], path)
-
-    def _predictions(self, job: Job, result: dict[str, Any]) -> pa.Table:
-        import pyarrow as pa
-
-        count = len(self._test.labels)
-        name, seed = job.key
-        columns = [[name] * count, [seed] * count, range(count), self._test.labels.astype("int8")]
-        columns += [result["predicted"], result["confidence"]]
-        schema = tables.PREDICTIONS
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-        return tables.checked(pa.Table.from_arrays(arrays, schema=schema), schema)
+        table = self._tables[name]
+        if instead_of is not None:
+            config, seed = instead_of
+            same = pc.and_(pc.equal(table["config_id"], config), pc.equal(table["seed"], seed))
+            table = table.filter(pc.invert(same))
+        self._tables[name] = pa.concat_tables([table, rows])
+        tables.write(self._tables[name], self._files[name])
 
     def _save_best(self, job: Job, weights: dict[str, Any]) -> None:
         import torch
@@ -254,38 +321,15 @@ class _Writer:
         save(model, job.config, self._paths.best)
 
 
-def run_retrain(
-    paths: SearchPaths,
-    source: data.Source,
-    images: data.Images,
-    placement: Placement,
-    *,
-    top_k: int,
-    seeds: int,
-    out: Console,
-) -> None:
-    """Choose, retrain, test and record, on the Ray cluster that this process has joined.
+def _predictions(job: Job, result: dict[str, Any], labels: NDArray[np.uint8]) -> pa.Table:
+    import pyarrow as pa
 
-    Args:
-        source: where the test set lies.
-        images: all training images of the search.
-        top_k: how many configurations beside the report's, 1 or more.
-        seeds: retrains of each, 1 or more.
-    """
-    info = read_info(paths)
-    jobs = choose(tables.read(paths.trials, tables.TRIALS).to_pylist(), info, top_k=top_k, seeds=seeds)
-    test = data.read_test(source)
-    started = time.monotonic()
-    configurations = len({config_id(job.config) for job in jobs})
-    out.print(f"retraining {configurations} configurations, {seeds} seeds each, on {len(images.labels):,} images")
-    run_jobs(jobs, images, test, paths, placement, out)
-    info["retrain"] = {
-        "top_k": top_k,
-        "seeds": seeds,
-        "seconds": round(time.monotonic() - started, 1),
-        "placement": placement._asdict(),
-    }
-    write_info(paths, info)
+    name, seed = job.key
+    columns = [[name] * len(labels), [seed] * len(labels), range(len(labels)), labels.astype("int8")]
+    columns += [result["predicted"], result["confidence"]]
+    schema = tables.PREDICTIONS
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return tables.checked(pa.Table.from_arrays(arrays, schema=schema), schema)
 
 
 def retrain(
@@ -317,9 +361,11 @@ def retrain(
         raise InputError(
             "these are not the images of the search", file=paths.search, key="split_hash", mend="give its --data-root"
         )
-    with engine.running_ray(address):
-        placement = engine.place(cpus_per_trial, gpus_per_trial, None)
-        run_retrain(paths, source, images, placement, top_k=top_k, seeds=seeds, out=out)
+    with only_writer(paths):
+        if pending(paths, top_k=top_k, seeds=seeds):
+            with engine.running_ray(address):
+                placement = engine.place(cpus_per_trial, gpus_per_trial, None)
+                run_retrain(paths, source, images, placement, top_k=top_k, seeds=seeds, out=out)
     report(paths.folder)
     results = Results(paths)
     print_summary(results, out)

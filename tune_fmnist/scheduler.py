@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any, Final
 
 from ray.tune.experiment import Trial
@@ -33,14 +34,57 @@ class Asha(ASHAScheduler):
             brackets=1,
         )
 
+    def take_up(self, epochs: Iterable[Mapping[str, Any]]) -> None:
+        """Fill the rungs with what an interrupted search reported: rows with number, epoch and val_accuracy, in order.
+
+        A trial that goes on is judged at a rung only once: trials are known by their number, not by Ray's name.
+        """
+        # ASHA does not look at the controller.
+        tune_controller: Any = None
+        for row in epochs:
+            named = _named(row["number"])
+            if named.trial_id not in self._trial_info:
+                super().on_trial_add(tune_controller, named)
+            super().on_trial_result(tune_controller, named, dict(row))
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Admit a trial, by its number."""
+        super().on_trial_add(tune_controller, _named(trial.config["number"]))
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Return whether the trial goes on; its result counts in its rung either way."""
-        action: str = super().on_trial_result(tune_controller, trial, result)
+        action: str = super().on_trial_result(tune_controller, _named(trial.config["number"]), result)
         spared = trial.config["number"] == 0 and result["epoch"] < self._max_t
         return TrialScheduler.CONTINUE if spared else action
 
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Count a trial's last result."""
+        super().on_trial_complete(tune_controller, _named(trial.config["number"]), result)
 
-SCHEDULERS: Final[dict[SchedulerName, Callable[[int], TrialScheduler]]] = {
-    "asha": Asha,
-    "fifo": lambda max_epochs: FIFOScheduler(),  # type: ignore[no-untyped-call]
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Forget a trial that never ran."""
+        super().on_trial_remove(tune_controller, _named(trial.config["number"]))
+
+
+def _named(number: int) -> Any:
+    """Return all that Ray's ASHA reads of a trial."""
+    return SimpleNamespace(trial_id=number)
+
+
+class Fifo(FIFOScheduler):
+    """Never stops a trial early."""
+
+    def __init__(self, max_epochs: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def take_up(self, epochs: Iterable[Mapping[str, Any]]) -> None:
+        """Need nothing of what an interrupted search reported."""
+
+
+ARGUMENTS: Final[dict[SchedulerName, dict[str, Any]]] = {
+    "asha": {"grace": GRACE_EPOCHS, "reduction_factor": REDUCTION_FACTOR},
+    "fifo": {},
 }
+"""Recorded in search.json."""
+
+SCHEDULERS: Final[dict[SchedulerName, type[Asha] | type[Fifo]]] = {"asha": Asha, "fifo": Fifo}

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tune_fmnist.ledger import Ledger
 from tune_fmnist.names import RUNNING, STATUSES
+from tune_fmnist.words import duration
 
 _REFRESH_SECONDS = 0.25
 _RUNNING_SHOWN = 8
@@ -26,16 +27,6 @@ def console() -> Console:
     out = Console(highlight=False, markup=False)
     out.soft_wrap = not out.is_terminal
     return out
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as a person says them: ``42 s``, ``3:07 min``, ``1:02 h``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
 
 
 class _Display:
@@ -79,7 +70,7 @@ class SearchDisplay(_Display):
     def __init__(self, out: Console, ledger: Ledger, *, trials: int, slots: int, time_budget: float | None) -> None:
         super().__init__(out)
         self._ledger, self._trials, self._slots, self._time_budget = ledger, trials, slots, time_budget
-        self._started = time.monotonic()
+        self._started, self._epochs_before = time.monotonic(), ledger.epochs
 
     def step(self, ended: int | None) -> None:
         """Draw; say that trial ``ended`` has ended where there is no terminal."""
@@ -97,7 +88,7 @@ class SearchDisplay(_Display):
         head = Table.grid(padding=(0, 1))
         head.add_row("trials", ProgressBar(total=self._trials, completed=ended, width=40), f"{ended}/{self._trials}")
         running = Table.grid(padding=(0, 2))
-        shown = [trial for trial in self._ledger.trials.values() if trial["status"] == RUNNING]
+        shown = self._ledger.running
         for trial in shown[:_RUNNING_SHOWN]:
             accuracy = f"{trial['val_accuracy']:.4f}" if trial["epochs"] else "-"
             bar = ProgressBar(total=self._ledger.max_epochs, completed=trial["epochs"], width=20)
@@ -106,7 +97,8 @@ class SearchDisplay(_Display):
         if len(shown) > _RUNNING_SHOWN:
             running.add_row(f"  and {len(shown) - _RUNNING_SHOWN} more")
         states = "  ".join(f"{status} {counts[status]}" for status in STATUSES if counts[status])
-        return Group(head, Text(states), Text(self._progress()), Text(self._best()), running)
+        trouble = [Text(self._ledger.trouble)] if self._ledger.trouble else []
+        return Group(head, Text(states), Text(self._progress()), Text(self._best()), *trouble, running)
 
     def _progress(self) -> str:
         counts = self._ledger.counts
@@ -121,10 +113,9 @@ class SearchDisplay(_Display):
         epochs = self._ledger.epochs
         if not ended or not epochs:
             return None
-        of_ended = [trial["epochs"] for trial in self._ledger.trials.values() if trial["status"] != RUNNING]
-        in_running = epochs - sum(of_ended)
-        expected: float = self._trials * max(1.0, sum(of_ended) / ended) - sum(of_ended) - in_running
-        left = max(0.0, expected) * spent / epochs
+        of_ended = epochs - sum(trial["epochs"] for trial in self._ledger.running)
+        expected = self._trials * max(1.0, of_ended / ended) - epochs
+        left: float = max(0.0, expected) * spent / max(1, epochs - self._epochs_before)
         return left if self._time_budget is None else min(left, max(0.0, self._time_budget - spent))
 
     def _best(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from tune_fmnist.config import Config, baseline
-from tune_fmnist.names import SearcherName
+from tune_fmnist.names import DIVERGED, FAILED, RUNNING, STOPPED, SearcherName
 from tune_fmnist.space import CategoricalParameter, IntParameter, Parameter, Space, Value
 
 METRIC: Final = "val_accuracy"
@@ -50,7 +50,7 @@ class OptunaSearcher(Searcher):
         searcher: which sampler.
         seed: of the sampler and, with a trial's number, of each trial.
         max_epochs: the length of a trial that is not stopped.
-        journal: the file of the study; created.
+        journal: the file of the study, created or taken up.
         name: the study's name.
     """
 
@@ -62,35 +62,73 @@ class OptunaSearcher(Searcher):
         arguments = SAMPLER_ARGUMENTS[searcher]
         if searcher == "tpe" and space.conditional():
             arguments = {**arguments, "group": True}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = SAMPLERS[searcher](seed=seed, **arguments)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(journal))),
-            sampler=sampler,
             direction="maximize",
             study_name=name,
+            load_if_exists=True,
         )
+        known = len(self.study.get_trials(deepcopy=False))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # A search that is taken up must not draw once more what it drew before.
+            self.study.sampler = SAMPLERS[searcher](seed=trial_seed(seed, known) if known else seed, **arguments)
         self._running: dict[str, _Running] = {}
-        values = space.values(baseline(space.model))
-        self._outside = values is None
+        self._unfinished: list[int] = []
+        if not known:
+            self._begin()
+
+    def _begin(self) -> None:
+        values = self._space.values(baseline(self._space.model))
         if values is None:
             self.study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+            self._unfinished.append(0)
         else:
             self.study.enqueue_trial(values)
-        for start in space.start:
+        for start in self._space.start:
             self.study.enqueue_trial(start)
+
+    def take_up(self, trials: Mapping[int, Mapping[str, Any]]) -> None:
+        """Reconcile the study with the trials of an interrupted search, given as rows of ``trials.parquet`` by number.
+
+        A trial that the study holds as RUNNING is told as the table has it if it has ended there, and is issued again
+        otherwise; so is one that runs in the table alone.
+        """
+        self._unfinished = [0] if 0 not in trials and self._is_outside() else []
+        for frozen in self.study.get_trials(deepcopy=False):
+            row = trials.get(frozen.number)
+            going_on = row is None or row["status"] == RUNNING
+            if frozen.state is TrialState.RUNNING and going_on:
+                self._unfinished.append(frozen.number)
+            elif frozen.state is TrialState.RUNNING and row is not None:
+                running = self._take(frozen.number)
+                if row["status"] in (DIVERGED, FAILED) or not running.steps:
+                    self.study.tell(running.trial, state=TrialState.FAIL)
+                elif row["status"] == STOPPED:
+                    self.study.tell(running.trial, state=TrialState.PRUNED)
+                else:
+                    self.study.tell(running.trial, row["best_val_accuracy"])
+            elif row is not None and row["status"] == RUNNING:
+                # Ended in the study, or outside of the space, and not in the table: what is left of it is run again.
+                self._unfinished.append(frozen.number)
+
+    def _is_outside(self) -> bool:
+        return self._space.values(baseline(self._space.model)) is None
+
+    def _take(self, number: int) -> _Running:
+        frozen = self.study.get_trials(deepcopy=False)[number]
+        return _Running(optuna.trial.Trial(self.study, frozen._trial_id), dict(frozen.intermediate_values))
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return the next trial's job: its number, seed, configuration and length."""
-        if self._outside:
-            self._outside = False
+        if self._unfinished and self._unfinished[0] == 0 and self._is_outside():
+            self._unfinished.pop(0)
             return self._job(0, baseline(self._space.model))
-        trial = self.study.ask()
-        config = self._space.sample(lambda name, parameter: _suggest(trial, name, parameter))
-        self._running[trial_id] = _Running(trial, {})
-        return self._job(trial.number, config)
+        running = self._take(self._unfinished.pop(0)) if self._unfinished else _Running(self.study.ask(), {})
+        config = self._space.sample(lambda name, parameter: _suggest(running.trial, name, parameter))
+        self._running[trial_id] = running
+        return self._job(running.trial.number, config)
 
     def _job(self, number: int, config: Config) -> dict[str, Any]:
         seed = trial_seed(self._seed, number)
@@ -136,6 +174,7 @@ class _Running(NamedTuple):
     steps: dict[int, float]
 
     def report(self, result: dict[str, Any]) -> None:
+        # A trial that was cut off reports what it had reported before once more.
         if result["epoch"] not in self.steps:
             self.steps[result["epoch"]] = result[METRIC]
             self.trial.report(result[METRIC], result["epoch"])

@@ -71,7 +71,7 @@ TRIALS: Final = pa.schema(
         _field("val_accuracy", pa.float64(), "validation accuracy after the last epoch", optional=True),
         _field("best_val_accuracy", pa.float64(), "highest validation accuracy of any epoch", optional=True),
         _field("val_loss", pa.float64(), "validation cross entropy after the last epoch, nats", optional=True),
-        _field("seconds", pa.float64(), "from the trial's start to its last report or its end"),
+        _field("seconds", pa.float64(), "of a slot that it took: training, evaluation and overhead"),
         _field("node", pa.string(), "host name of the machine it ran on", optional=True),
         _field("device", pa.string(), "cpu or cuda", optional=True),
         _field("precision", pa.string(), "type of the matrix products: float32 or bfloat16", optional=True),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,6 +23,10 @@ EVAL_BATCH = 500
 
 _CHECK_EVERY = 100
 """Steps between two looks for a loss that is no longer finite: a lost trial ends within an epoch, at no cost."""
+
+
+State = dict[str, Tensor]
+"""What a training is taken up from: the weights and the optimizer's memory, float32, each as one vector."""
 
 
 class DeviceImages(NamedTuple):
@@ -87,9 +92,14 @@ def fit(
     epochs: int,
     horizon: int,
     seed: int,
-    on_epoch: Callable[[EpochResult], None] = lambda result: None,
+    on_epoch: Callable[[EpochResult, State], None] = lambda result, state: None,
+    after: int = 0,
+    state: State | None = None,
 ) -> Fitted:
     """Train a model of ``config`` for ``epochs`` epochs, or until its loss is no longer finite.
+
+    Each epoch draws from a generator of its own, seeded with ``seed`` and the epoch's number, so that the weights and
+    the optimizer's memory are all that a training has to be taken up from, to the bit.
 
     Args:
         config: what to train and how.
@@ -97,21 +107,25 @@ def fit(
         validation: evaluated after each epoch if given.
         epochs: how long to train.
         horizon: the epochs over which a learning rate schedule runs; at least ``epochs``.
-        seed: of the weights, dropout, the order of the images and their augmentation.
-        on_epoch: called with each epoch's result.
+        seed: of the weights, dropout, the order of the images and their augmentation; 32 bits.
+        on_epoch: called with each epoch's result and the state after it; the state changes with the next step.
+        after: the epoch behind which to go on, less than ``epochs``.
+        state: what ``on_epoch`` was given then.
     """
-    if not 1 <= epochs <= horizon:
-        raise ValueError(f"epochs {epochs} is not in 1..{horizon}")
+    if not 0 <= after < epochs <= horizon:
+        raise ValueError(f"epochs {after} to {epochs} are not in 0..{horizon}")
     device = train.images.device
-    torch.manual_seed(seed)
+    torch.manual_seed(_epoch_seed(seed, 0))
     model = build(config).to(device).to(memory_format=torch.channels_last)
     weights = Weights(model, config, train.images.dtype)
-    order = torch.Generator(device).manual_seed(seed)
+    if state is not None:
+        weights.restore(state)
     steps_per_epoch = math.ceil(len(train.labels) / config.batch_size)
-    for epoch in range(1, epochs + 1):
+    for epoch in range(after + 1, epochs + 1):
         started = time.perf_counter()
+        torch.manual_seed(_epoch_seed(seed, epoch))
         first_step = (epoch - 1) * steps_per_epoch
-        loss, accuracy = _train_epoch(config, model, weights, train, order, first_step, horizon * steps_per_epoch)
+        loss, accuracy = _train_epoch(config, model, weights, train, first_step, horizon * steps_per_epoch)
         trained = time.perf_counter()
         val_loss, val_accuracy = math.nan, math.nan
         if validation is not None:
@@ -126,7 +140,7 @@ def fit(
             train_seconds=trained - started,
             eval_seconds=time.perf_counter() - trained,
         )
-        on_epoch(result)
+        on_epoch(result, weights.state())
         if result.diverged:
             break
     weights.release()
@@ -146,6 +160,11 @@ def score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     return functional.cross_entropy(logits, labels).item(), hits.sum().item() / len(labels)
 
 
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """Return a seed of 32 bits, all that PyTorch's generator on the processor uses; epoch 0 draws the weights."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
 def _autocast(images: Tensor) -> torch.autocast:
     return torch.autocast(images.device.type, torch.bfloat16, enabled=images.dtype == torch.bfloat16)
 
@@ -161,20 +180,19 @@ def _train_epoch(
     model: nn.Module,
     weights: Weights,
     train: DeviceImages,
-    order: torch.Generator,
     first_step: int,
     horizon_steps: int,
 ) -> tuple[float, float]:
     """Train one epoch, or until the loss is no longer finite; return the mean loss and the accuracy over its steps."""
     model.train()
-    permutation = torch.randperm(len(train.labels), generator=order, device=train.labels.device)
+    permutation = torch.randperm(len(train.labels), device=train.labels.device)
     labels = train.labels[permutation]
     targets = torch.split(functional.one_hot(labels, CLASS_COUNT).float(), config.batch_size)
     logits: list[Tensor] = []
     for step, batch in enumerate(torch.split(permutation, config.batch_size)):
         images = train.images.index_select(0, batch)
         if config.flip or config.shift:
-            images = _augment(images, config, order)
+            images = _augment(images, config)
         output = model(images)
         logits.append(output.detach())
         # The gradient of the mean cross entropy, written out: through autograd it takes a tenth of the ANN's step.
@@ -186,13 +204,13 @@ def _train_epoch(
     return score(seen, labels[: len(seen)])
 
 
-def _augment(images: Tensor, config: Config, order: torch.Generator) -> Tensor:
+def _augment(images: Tensor, config: Config) -> Tensor:
     """Mirror each image with probability one half; move the batch by up to ``shift`` pixels each way."""
     if config.flip:
-        mirrored = torch.rand(len(images), 1, 1, 1, generator=order, device=images.device) < 0.5
+        mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
         images = torch.where(mirrored, images.flip(3), images)
     if config.shift:
-        down, right = torch.randint(0, 2 * config.shift + 1, (2,), generator=order, device=images.device).tolist()
+        down, right = torch.randint(0, 2 * config.shift + 1, (2,)).tolist()
         padded = functional.pad(images, [config.shift] * 4, value=-1.0)
         images = padded[:, :, down : down + 28, right : right + 28]
     return images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import platform
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tune_fmnist.checkpoint import Checkpoints
 from tune_fmnist.cli import Debug
 from tune_fmnist.config import to_config
 from tune_fmnist.data import Split
@@ -20,8 +22,20 @@ _resident: dict[tuple[str, str, str], Any] = {}
 """The images of the last trial on this device, in this process: the next trial most likely trains on the same."""
 
 
-def run_trial(job: dict[str, Any], split: Split, report: Report, *, gpu: bool = False, threads: int = 1) -> None:
+def run_trial(
+    job: dict[str, Any],
+    split: Split,
+    report: Report,
+    *,
+    gpu: bool = False,
+    threads: int = 1,
+    checkpoints: Checkpoints | None = None,
+    timeout: float | None = None,
+) -> None:
     """Train the trial that ``job`` describes and report each epoch.
+
+    A trial that was cut off goes on after its newest checkpoint, and reports the epochs before it once more: whoever
+    knows them ignores them, and what was lost on the way is made good.
 
     Args:
         job: what ``OptunaSearcher.suggest`` gives: number, seed, max_epochs and config.
@@ -29,12 +43,21 @@ def run_trial(job: dict[str, Any], split: Split, report: Report, *, gpu: bool = 
         report: called after each epoch with an epoch's columns, where it was computed, and ``diverged``.
         gpu: whether to train on the GPU that this process sees.
         threads: processor threads for this trial.
+        checkpoints: where the state after each epoch is kept; None keeps none.
+        timeout: seconds after which an epoch that has not ended ends the process; None waits for ever.
     """
     import torch
 
-    from tune_fmnist.training import EpochResult, choose_precision, fit, to_device
+    from tune_fmnist.training import EpochResult, State, choose_precision, fit, to_device
 
     ready = time.perf_counter()
+    saved = checkpoints.newest() if checkpoints else None
+    history = saved.history if saved else []
+    for row in history:
+        report(row)
+    after, epochs = len(history), job["max_epochs"]
+    if history and (after == epochs or history[-1]["diverged"]):
+        return
     torch.set_num_threads(threads)
     device = torch.device("cuda" if gpu else "cpu")
     precision = choose_precision(device)
@@ -44,32 +67,69 @@ def run_trial(job: dict[str, Any], split: Split, report: Report, *, gpu: bool = 
         _resident[key] = tuple(to_device(part, device, precision) for part in (split.train, split.validation))
     train, validation = _resident[key]
 
-    def on_epoch(result: EpochResult) -> None:
+    def on_epoch(result: EpochResult, state: State) -> None:
         nonlocal ready
         spent = time.perf_counter() - ready
-        report(
-            {
-                **result._asdict(),
-                "overhead_seconds": max(0.0, spent - result.train_seconds - result.eval_seconds),
-                "reported_at": time.time(),
-                "diverged": result.diverged,
-                "node": platform.node(),
-                "device": device.type,
-                "precision": precision,
-            }
-        )
+        row = {
+            **result._asdict(),
+            "overhead_seconds": max(0.0, spent - result.train_seconds - result.eval_seconds),
+            "reported_at": time.time(),
+            "diverged": result.diverged,
+            "node": platform.node(),
+            "device": device.type,
+            "precision": precision,
+        }
         ready += spent
+        history.append(row)
+        if checkpoints:
+            checkpoints.save(state, history)
+        _watch(None)
+        report(row)
+        _watch(timeout)
 
-    epochs = job["max_epochs"]
-    fit(to_config(job["config"]), train, validation, epochs=epochs, horizon=epochs, seed=job["seed"], on_epoch=on_epoch)
+    _watch(timeout)
+    try:
+        fit(
+            to_config(job["config"]),
+            train,
+            validation,
+            epochs=epochs,
+            horizon=epochs,
+            seed=job["seed"],
+            on_epoch=on_epoch,
+            after=after,
+            state=saved.tensors() if saved else None,
+        )
+    finally:
+        _watch(None)
 
 
-def trainable(job: dict[str, Any], split: Split) -> None:
-    """The function that Ray Tune runs: one call a trial, in a process that has run other trials before."""
+def _watch(timeout: float | None) -> None:
+    """End this process if it is not called again within ``timeout`` seconds, even if it hangs outside of Python."""
+    if timeout is None:
+        faulthandler.cancel_dump_traceback_later()
+    else:
+        faulthandler.dump_traceback_later(timeout, exit=True)
+
+
+def trainable(job: dict[str, Any], split: Split, checkpoints: Path, timeout: float | None) -> None:
+    """The function that Ray Tune runs: one call a trial, in a process that has run other trials before.
+
+    Args:
+        checkpoints: the folder with a folder for each trial's checkpoints.
+    """
     from ray import tune
 
     resources = tune.get_context().get_trial_resources().required_resources
-    run_trial(job, split, tune.report, gpu=resources.get("GPU", 0) > 0, threads=max(1, int(resources.get("CPU", 1))))
+    run_trial(
+        job,
+        split,
+        tune.report,
+        gpu=resources.get("GPU", 0) > 0,
+        threads=max(1, int(resources.get("CPU", 1))),
+        checkpoints=Checkpoints(checkpoints, job["number"]),
+        timeout=timeout,
+    )
 
 
 def main(

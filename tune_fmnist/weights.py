@@ -37,7 +37,7 @@ class Weights:
         # The optimizer's memory: Adam's means of the gradient and its square, and its count of steps; SGD's momentum.
         self._mean, self._square = torch.zeros_like(self._master), torch.zeros_like(self._master)
         self._steps = torch.zeros((), device=self._master.device)
-        self._momentum: list[Tensor | None] = [None]
+        self._momentum = torch.zeros_like(self._master)
 
     def step(self, output: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """Take the optimizer's step, given the loss's gradient with respect to the model's output."""
@@ -49,7 +49,7 @@ class Weights:
             sgd(
                 [self._master],
                 [self._gradient],
-                self._momentum,
+                [self._momentum],
                 fused=True,
                 lr=learning_rate,
                 momentum=self._config.momentum,
@@ -75,6 +75,19 @@ class Weights:
                 amsgrad=False,
                 maximize=False,
             )
+        if self._copy is not self._master:
+            self._copy.copy_(self._master)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the weights and what the optimizer remembers; they change with the next step."""
+        if self._config.optimizer == "sgd":
+            return {"weights": self._master, "momentum": self._momentum}
+        return {"weights": self._master, "mean": self._mean, "square": self._square, "steps": self._steps}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take up what ``state`` returned."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
         if self._copy is not self._master:
             self._copy.copy_(self._master)
 

@@ -1,0 +1,87 @@
+"""A trial's state after an epoch, on disk: tensors and the epochs so far, and nothing that runs code when loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
+
+from tune_fmnist.paths import publish
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+_KEPT = 2
+"""The newest checkpoint and the one before, in case the newest is damaged."""
+
+
+class Checkpoint(NamedTuple):
+    """What ``Checkpoints.newest`` found: the reports of all epochs up to it, and the file with the tensors."""
+
+    history: list[dict[str, Any]]
+    file: Path
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors, on the processor."""
+        import safetensors.torch
+
+        loaded: dict[str, Tensor] = safetensors.torch.load_file(self.file)
+        return loaded
+
+
+class Checkpoints:
+    """The checkpoints of one trial.
+
+    Args:
+        folder: that of all trials of one search.
+        number: the trial's.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._folder = folder / f"{number:05d}"
+
+    def save(self, tensors: Mapping[str, Tensor], history: list[dict[str, Any]]) -> None:
+        """Publish the state after the last epoch of ``history``, and remove what is older than the one before."""
+        from safetensors.torch import save_file
+
+        copied = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        crc = _crc({name: tensor.numpy() for name, tensor in copied.items()})
+        metadata = {"history": json.dumps(history), "crc": crc}
+        with publish(self._folder / f"epoch-{history[-1]['epoch']:05d}.safetensors") as partial:
+            save_file(copied, partial, metadata)
+        for old in self._files()[_KEPT:]:
+            old.unlink(missing_ok=True)
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole, or None."""
+        for file in self._files():
+            try:
+                with safe_open(file, framework="numpy") as opened:
+                    metadata = opened.metadata() or {}
+                if metadata.get("crc") == _crc(load_file(file)):
+                    return Checkpoint(json.loads(metadata["history"]), file)
+            except (SafetensorError, OSError, ValueError, KeyError):
+                continue
+        return None
+
+    def remove(self) -> None:
+        """Remove all of them: the trial has ended and its rows are in the tables."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("epoch-*.safetensors"), reverse=True)
+
+
+def _crc(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Return a checksum of the values: the format itself notices only what is missing, not what is wrong."""
+    crc = 0
+    for name in sorted(arrays):
+        crc = zlib.crc32(arrays[name].tobytes(), crc)
+    return f"{crc:08x}"

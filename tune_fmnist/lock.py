@@ -1,0 +1,39 @@
+"""One writer a search: whoever comes second is told who holds it; a dead process holds nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from filelock import FileLock, Timeout
+
+from tune_fmnist.errors import InputError
+from tune_fmnist.paths import SearchPaths, publish
+
+
+@contextmanager
+def only_writer(paths: SearchPaths) -> Iterator[None]:
+    """Hold a search's folder for the block; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    lock = FileLock(paths.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = json.loads(paths.holder.read_text()) if paths.holder.exists() else {}
+        who = "process {pid} on {node} since {since}".format_map({"pid": "?", "node": "?", "since": "?"} | holder)
+        raise InputError(f"is in use by {who}", file=paths.folder, key="--name", mend="wait for it or end it") from None
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        with publish(paths.holder) as partial:
+            partial.write_text(json.dumps({"pid": os.getpid(), "node": platform.node(), "since": since}) + "\n")
+        yield
+        paths.holder.unlink(missing_ok=True)
+    finally:
+        lock.release()
