@@ -224,7 +224,7 @@ def _lost_seconds(info: dict[str, Any], paths: SearchPaths) -> float:
         return 0.0
     began = datetime.fromisoformat([info["started_at"], *info["resumed_at"]][-1])
     last = Results(paths).epochs["reported_at"].max()
-    return max(0.0, round((last - began).total_seconds(), 1))
+    return max(0.0, round(float((last - began).total_seconds()), 1))
 
 
 def _utilisation(info: dict[str, Any], paths: SearchPaths, slots: int) -> dict[str, float | None]:
