@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
-
 from tune_fmnist.paths import publish
 
 if TYPE_CHECKING:
@@ -48,24 +45,31 @@ class Checkpoints:
         self._folder = folder / f"{number:05d}"
 
     def save(self, tensors: Mapping[str, Tensor], history: list[dict[str, Any]]) -> None:
-        """Publish the state after the last epoch of ``history``, and remove what is older than the one before."""
+        """Publish the state after the last epoch of ``history``, and remove all but it and the one before."""
         from safetensors.torch import save_file
 
         copied = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        crc = _crc({name: tensor.numpy() for name, tensor in copied.items()})
-        metadata = {"history": json.dumps(history), "crc": crc}
-        with publish(self._folder / f"epoch-{history[-1]['epoch']:05d}.safetensors") as partial:
+        rows = json.dumps(history)
+        metadata = {"history": rows, "crc": _crc({name: tensor.numpy() for name, tensor in copied.items()}, rows)}
+        file = self._folder / f"epoch-{history[-1]['epoch']:05d}.safetensors"
+        with publish(file) as partial:
             save_file(copied, partial, metadata)
-        for old in self._files()[_KEPT:]:
-            old.unlink(missing_ok=True)
+        # A later epoch's is a damaged one, or this epoch would not have been trained again.
+        files = self._files()
+        newest = files.index(file)
+        for other in files[:newest] + files[newest + _KEPT :]:
+            other.unlink(missing_ok=True)
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that is whole, or None."""
+        from safetensors import SafetensorError, safe_open
+        from safetensors.numpy import load_file
+
         for file in self._files():
             try:
                 with safe_open(file, framework="numpy") as opened:
                     metadata = opened.metadata() or {}
-                if metadata.get("crc") == _crc(load_file(file)):
+                if metadata["crc"] == _crc(load_file(file), metadata["history"]):
                     return Checkpoint(json.loads(metadata["history"]), file)
             except (SafetensorError, OSError, ValueError, KeyError):
                 continue
@@ -79,9 +83,10 @@ class Checkpoints:
         return sorted(self._folder.glob("epoch-*.safetensors"), reverse=True)
 
 
-def _crc(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return a checksum of the values: the format itself notices only what is missing, not what is wrong."""
-    crc = 0
+def _crc(arrays: Mapping[str, NDArray[Any]], history: str) -> str:
+    """Return a checksum of all that is stored: the format itself notices only what is missing, not what is wrong."""
+    crc = zlib.crc32(history.encode())
     for name in sorted(arrays):
-        crc = zlib.crc32(arrays[name].tobytes(), crc)
+        array = arrays[name]
+        crc = zlib.crc32(array.tobytes(), zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), crc))
     return f"{crc:08x}"
