@@ -100,13 +100,12 @@ class Ledger:
     def report(self, number: int, report: Mapping[str, Any]) -> None:
         """Note a trial's epoch, once; ``report`` is what ``run_trial`` reported."""
         trial = self.trials[number]
-        if report["epoch"] <= trial["epochs"]:
-            return
-        at = datetime.fromtimestamp(report["reported_at"], UTC)
-        row = {name: report[name] for name in EPOCHS.names if name in report}
-        row |= {"trial_id": trial["trial_id"], "reported_at": at}
-        self._new_epochs.append(row)
-        self._add(trial, row)
+        if report["epoch"] > trial["epochs"]:
+            at = datetime.fromtimestamp(report["reported_at"], UTC)
+            row = {name: report[name] for name in EPOCHS.names if name in report}
+            row |= {"trial_id": trial["trial_id"], "reported_at": at}
+            self._new_epochs.append(row)
+            self._add(trial, row)
         trial |= {name: report[name] for name in ("node", "device", "precision")}
         if not math.isfinite(report["train_loss"]):
             self._settle(trial, DIVERGED, f"training loss {report['train_loss']} in epoch {report['epoch']}")
@@ -127,8 +126,6 @@ class Ledger:
     def end(self, number: int, reason: str | None = None) -> None:
         """Note that a trial has ended by itself, or was stopped for ``reason`` (ASHA's, if not given)."""
         trial = self.trials[number]
-        if trial["status"] == DIVERGED:
-            return
         if trial["epochs"] >= self.max_epochs:
             self._settle(trial, COMPLETED, f"reached {self.max_epochs} epochs")
         else:
@@ -140,6 +137,9 @@ class Ledger:
         self._settle(self.trials[number], FAILED, reason)
 
     def _settle(self, trial: dict[str, Any], status: Status, reason: str) -> None:
+        """Change a trial's status; what has diverged stays so, whatever becomes of its process afterwards."""
+        if trial.get("status") == DIVERGED:
+            return
         if "status" in trial:
             self.counts[trial["status"]] -= 1
         self.counts[status] += 1
