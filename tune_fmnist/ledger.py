@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from collections import Counter
@@ -15,14 +14,11 @@ import pyarrow as pa
 from tune_fmnist.checkpoint import Checkpoints
 from tune_fmnist.config import config_id, to_config
 from tune_fmnist.names import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED, Status
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.paths import STORAGE_PATIENCE_SECONDS, SearchPaths, is_full
 from tune_fmnist.tables import EPOCHS, TRIALS, config_columns, read, to_table, write
 
 PUBLISH_SECONDS: Final = 1.0
 """Least time between two publications of the running tables."""
-
-_PATIENCE_SECONDS: Final = 300.0
-"""How long a storage may fail before the search ends."""
 
 _PUBLISH_SHARE: Final = 0.02
 """Largest share of the driver's time that publishing may take as tables grow."""
@@ -175,7 +171,7 @@ class Ledger:
         except OSError as error:
             self._trouble_since = started if self.trouble is None else self._trouble_since
             self.trouble = f"the tables cannot be written, trying again: {error}"
-            if now or error.errno in (errno.ENOSPC, errno.EDQUOT) or started - self._trouble_since > _PATIENCE_SECONDS:
+            if now or is_full(error) or started - self._trouble_since > STORAGE_PATIENCE_SECONDS:
                 raise
         else:
             self._dirty, self.trouble = False, None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tune_fmnist.errors import InputError
+
+STORAGE_PATIENCE_SECONDS: Final = 300.0
+"""How long a storage may fail before the search ends."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,11 @@ def publish(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether an error says that a storage has no room left, which waiting does not mend."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def default_space(model: str) -> Path:

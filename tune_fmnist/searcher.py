@@ -11,11 +11,11 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from tune_fmnist.config import Config, baseline
+from tune_fmnist.journal import Journal
 from tune_fmnist.names import DIVERGED, FAILED, RUNNING, STOPPED, SearcherName
 from tune_fmnist.space import CategoricalParameter, IntParameter, Parameter, Space, Value
 
@@ -64,7 +64,7 @@ class OptunaSearcher(Searcher):
             arguments = {**arguments, "group": True}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal))),
+            storage=JournalStorage(Journal(journal)),
             direction="maximize",
             study_name=name,
             load_if_exists=True,
