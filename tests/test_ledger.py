@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.disk import full_disk
 from tune_fmnist import ledger as ledger_module
 from tune_fmnist import tables
 from tune_fmnist.config import Ann, Cnn, Config, config_id, to_config
@@ -195,7 +196,7 @@ def test_lost_loss_is_in_the_table(ledger: Ledger, paths: SearchPaths) -> None:
 
 def test_best_is_of_the_trials_that_train_without_an_error(ledger: Ledger) -> None:
     def best() -> tuple[int, float] | None:
-        return ledger.best and (ledger.best["number"], ledger.best["best_val_accuracy"])
+        return (ledger.best["number"], ledger.best["best_val_accuracy"]) if ledger.best else None
 
     run(ledger, 0)
     assert best() is None
@@ -279,11 +280,42 @@ def test_nothing_is_written_where_nothing_changed(ledger: Ledger, paths: SearchP
     assert not paths.trials.exists()
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["report", "nan", "end", "fail", "publish"])), max_size=40)
-)
+def test_storage_that_fails_is_tried_again(ledger: Ledger, paths: SearchPaths, clock: Clock) -> None:
+    ledger.publish()
+    run(ledger, 0, 0.8)
+    clock.now += PUBLISH_SECONDS
+    with full_disk():
+        ledger.publish()
+    assert trials_of(paths) == epochs_of(paths) == [], "what was there stays readable"
+    assert "File too large" in (ledger.trouble or "")
+    ledger.report(0, report(2, 0.9))
+    clock.now += PUBLISH_SECONDS
+    ledger.publish()
+    assert ledger.trouble is None
+    assert trials_of(paths)[0]["epochs"] == len(epochs_of(paths)) == 2
+
+
+def test_storage_that_fails_for_minutes_ends_the_search(ledger: Ledger, paths: SearchPaths, clock: Clock) -> None:
+    run(ledger, 0, 0.8)
+    with full_disk():
+        with pytest.raises(OSError, match="File too large"):
+            ledger.publish(now=True)
+        for _ in range(2):
+            clock.now += 149
+            ledger.publish()
+        clock.now += 3
+        with pytest.raises(OSError, match="File too large"):
+            ledger.publish()
+
+
+EVENTS = ["report", "report", "nan", "again", "retry", "end", "fail", "publish", "reopen"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(EVENTS)), max_size=40))
 @example([(0, "nan"), (0, "publish"), (0, "fail")])
 @example([(0, "nan"), (0, "fail")])
+@example([(0, "nan"), (0, "publish"), (0, "retry"), (0, "end")])
+@example([(0, "report"), (0, "again"), (0, "reopen"), (0, "again")])
 @settings(max_examples=50, deadline=None)
 def test_tables_agree_after_any_course(tmp_path_factory: pytest.TempPathFactory, course: list[tuple[int, str]]) -> None:
     paths = SearchPaths(tmp_path_factory.mktemp("search"))
@@ -294,6 +326,13 @@ def test_tables_agree_after_any_course(tmp_path_factory: pytest.TempPathFactory,
         trial = ledger.trials[number]
         if event == "publish":
             ledger.publish(now=True)
+        elif event == "reopen":
+            ledger.publish(now=True)
+            ledger = Ledger(paths, "abc", MAX_EPOCHS)
+        elif event == "retry" and trial["status"] in ("running", "diverged"):
+            ledger.start(job(number))
+        elif event == "again" and trial["epochs"]:
+            ledger.report(number, report(trial["epochs"], 0.99))
         elif trial["status"] == "running" and event in ("report", "nan"):
             if trial["epochs"] < MAX_EPOCHS:
                 loss = math.nan if event == "nan" else 0.5
@@ -312,4 +351,6 @@ def test_tables_agree_after_any_course(tmp_path_factory: pytest.TempPathFactory,
         assert [epoch["epoch"] for epoch in of_trial] == list(range(1, row["epochs"] + 1))
         finite = [epoch["val_accuracy"] for epoch in of_trial if math.isfinite(epoch["train_loss"])]
         assert row["best_val_accuracy"] == max(finite, default=None)
+        assert (row["status"] == "diverged") == (len(finite) < len(of_trial))
+    assert sum(ledger.counts.values()) == len(trials)
     assert pq.read_metadata(paths.epochs).num_rows == len(epochs)
