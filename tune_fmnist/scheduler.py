@@ -55,7 +55,7 @@ class Asha(ASHAScheduler):
         """Return whether the trial goes on; its result counts in its rung either way."""
         action: str = super().on_trial_result(tune_controller, _named(trial.config["number"]), result)
         spared = trial.config["number"] == 0 and result["epoch"] < self._max_t
-        return TrialScheduler.CONTINUE if spared else action
+        return _judged(trial, result) or (TrialScheduler.CONTINUE if spared else action)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Count a trial's last result."""
@@ -64,6 +64,17 @@ class Asha(ASHAScheduler):
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Forget a trial that never ran."""
         super().on_trial_remove(tune_controller, _named(trial.config["number"]))
+
+
+def _judged(trial: Trial, result: Mapping[str, Any]) -> str | None:
+    """Return what was decided on an epoch before the search was interrupted, if it is told once more.
+
+    The rungs lack what had not reached the tables, so that the same epoch might be judged otherwise now.
+    """
+    judged, ended = trial.config["judged"], trial.config["ended"]
+    if ended and result["epoch"] == judged:
+        return str(TrialScheduler.STOP)
+    return str(TrialScheduler.CONTINUE) if result["epoch"] <= judged else None
 
 
 def _named(number: int) -> Any:
@@ -79,6 +90,10 @@ class Fifo(FIFOScheduler):
 
     def take_up(self, epochs: Iterable[Mapping[str, Any]]) -> None:
         """Need nothing of what an interrupted search reported."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Return that the trial goes on, unless it had ended here before the search was interrupted."""
+        return _judged(trial, result) or str(TrialScheduler.CONTINUE)
 
 
 ARGUMENTS: Final[dict[SchedulerName, dict[str, Any]]] = {

@@ -92,16 +92,18 @@ class OptunaSearcher(Searcher):
     def take_up(self, trials: Mapping[int, Mapping[str, Any]]) -> None:
         """Reconcile the study with the trials of an interrupted search, given as rows of ``trials.parquet`` by number.
 
-        A trial that the study holds as RUNNING is told as the table has it if it has ended there, and is issued again
-        otherwise; so is one that runs in the table alone.
+        A trial that the study holds as RUNNING is told as the table has it if it has ended there.  One that has not is
+        issued again, also if it has ended in the study: the journal may be seconds ahead of the tables.
         """
-        self._unfinished = [0] if 0 not in trials and self._is_outside() else []
+        self._unfinished = []
         for frozen in self.study.get_trials(deepcopy=False):
             row = trials.get(frozen.number)
-            going_on = row is None or row["status"] == RUNNING
-            if frozen.state is TrialState.RUNNING and going_on:
+            if frozen.state is TrialState.WAITING:
+                continue
+            if row is None or row["status"] == RUNNING:
+                # What is missing is told once more from its checkpoint, even if the study knows how the trial ended.
                 self._unfinished.append(frozen.number)
-            elif frozen.state is TrialState.RUNNING and row is not None:
+            elif frozen.state is TrialState.RUNNING:
                 running = self._take(frozen.number)
                 if row["status"] in (DIVERGED, FAILED) or not running.steps:
                     self.study.tell(running.trial, state=TrialState.FAIL)
@@ -109,16 +111,14 @@ class OptunaSearcher(Searcher):
                     self.study.tell(running.trial, state=TrialState.PRUNED)
                 else:
                     self.study.tell(running.trial, row["best_val_accuracy"])
-            elif row is not None and row["status"] == RUNNING:
-                # Ended in the study, or outside of the space, and not in the table: what is left of it is run again.
-                self._unfinished.append(frozen.number)
 
     def _is_outside(self) -> bool:
         return self._space.values(baseline(self._space.model)) is None
 
     def _take(self, number: int) -> _Running:
         frozen = self.study.get_trials(deepcopy=False)[number]
-        return _Running(optuna.trial.Trial(self.study, frozen._trial_id), dict(frozen.intermediate_values))
+        trial = optuna.trial.Trial(self.study, frozen._trial_id)
+        return _Running(trial, dict(frozen.intermediate_values), frozen.state)
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return the next trial's job: its number, seed, configuration and length."""
@@ -128,11 +128,15 @@ class OptunaSearcher(Searcher):
         running = self._take(self._unfinished.pop(0)) if self._unfinished else _Running(self.study.ask(), {})
         config = self._space.sample(lambda name, parameter: _suggest(running.trial, name, parameter))
         self._running[trial_id] = running
-        return self._job(running.trial.number, config)
+        return self._job(running.trial.number, config, running)
 
-    def _job(self, number: int, config: Config) -> dict[str, Any]:
+    def _job(self, number: int, config: Config, known: _Running | None = None) -> dict[str, Any]:
+        """Return a trial's job; the scheduler let it go on after epoch ``judged``, or ``ended`` it there."""
+        judged = max(known.steps, default=0) if known else 0
+        ended = known is not None and known.state in (TrialState.PRUNED, TrialState.COMPLETE)
         seed = trial_seed(self._seed, number)
-        return {"number": number, "seed": seed, "max_epochs": self._max_epochs, "config": config.model_dump()}
+        job = {"number": number, "seed": seed, "max_epochs": self._max_epochs, "config": config.model_dump()}
+        return job | {"judged": judged, "ended": ended}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Report an epoch that is not the trial's last."""
@@ -144,6 +148,8 @@ class OptunaSearcher(Searcher):
         if trial_id not in self._running:
             return
         running = self._running.pop(trial_id)
+        if running.ended:
+            return
         if error or result is None or result["diverged"]:
             self.study.tell(running.trial, state=TrialState.FAIL)
             return
@@ -156,7 +162,8 @@ class OptunaSearcher(Searcher):
     def finish(self) -> None:
         """Close the trials that were cut off with the search: samplers learn from one that stays RUNNING."""
         for running in self._running.values():
-            self.study.tell(running.trial, state=TrialState.PRUNED if running.steps else TrialState.FAIL)
+            if not running.ended:
+                self.study.tell(running.trial, state=TrialState.PRUNED if running.steps else TrialState.FAIL)
         self._running.clear()
 
     def save(self, checkpoint_path: str) -> None:
@@ -168,14 +175,19 @@ class OptunaSearcher(Searcher):
 
 
 class _Running(NamedTuple):
-    """A trial that has been suggested and not yet ended, and the validation accuracies reported for it."""
+    """A trial that has been suggested, the validation accuracies reported for it, and its state when it was."""
 
     trial: optuna.Trial
     steps: dict[int, float]
+    state: TrialState = TrialState.RUNNING
+
+    @property
+    def ended(self) -> bool:
+        return self.state.is_finished()
 
     def report(self, result: dict[str, Any]) -> None:
         # A trial that was cut off reports what it had reported before once more.
-        if result["epoch"] not in self.steps:
+        if result["epoch"] not in self.steps and not self.ended:
             self.steps[result["epoch"]] = result[METRIC]
             self.trial.report(result[METRIC], result["epoch"])
 
