@@ -13,7 +13,7 @@ from tune_fmnist.cli import COMMANDS
 
 PACKAGE = Path(tune_fmnist.__file__).parent
 TREES = {file.stem: ast.parse(file.read_text(encoding="utf-8")) for file in sorted(PACKAGE.glob("*.py"))}
-HEAVY = {"torch", "torchvision", "ray", "optuna", "scipy", "pandas", "matplotlib", "jinja2"}
+HEAVY = {"torch", "torchvision", "safetensors", "ray", "optuna", "scipy", "pandas", "matplotlib", "jinja2"}
 
 
 def imports(node: ast.AST, *, inside: bool) -> Iterator[str]:
@@ -72,9 +72,9 @@ def test_torch_is_loaded_only_to_train() -> None:
 
 @pytest.mark.parametrize("module", ["report", "figures", "statistics", "words", "results", "tables", "names"])
 def test_report_needs_neither_torch_nor_ray(module: str) -> None:
-    assert not libraries(module, inside=True) & {"torch", "ray", "optuna"}
+    assert not libraries(module, inside=True) & {"torch", "safetensors", "ray", "optuna"}
     for other in reached(module):
-        assert not libraries(other, inside=False) & {"torch", "ray", "optuna"}, other
+        assert not libraries(other, inside=False) & {"torch", "safetensors", "ray", "optuna"}, other
 
 
 @pytest.mark.parametrize("module", ["cli", *COMMANDS])

@@ -88,3 +88,19 @@ def test_dropout_does_nothing_in_evaluation_or_at_rate_0() -> None:
 
 def test_dropout_at_the_highest_rate_stays_finite() -> None:
     assert Dropout(0.9999999)(torch.ones(100_000)).isfinite().all()
+
+
+def test_dropout_draws_anew_when_training_starts_or_ends() -> None:
+    dropout, ones = Dropout(0.5), torch.ones(64, 64)
+
+    def drawn() -> Tensor:
+        torch.manual_seed(1)
+        masked: Tensor = dropout(ones)
+        return masked
+
+    first = drawn()
+    # Left over from the first draw: elements that the seed does not decide over.
+    assert not torch.equal(drawn(), first)
+    for change in (dropout.train, lambda: dropout.eval().train(), lambda: nn.Sequential(dropout).eval().train()):
+        change()
+        assert torch.equal(drawn(), first)

@@ -55,3 +55,40 @@ def test_steps_too_small_for_bfloat16_add_up() -> None:
     weights.release()
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
     torch.testing.assert_close(model.output.bias.detach(), before.float() + 0.1, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("config", [Ann(dropout=0.0, weight_decay=0.1), Ann(optimizer="sgd", momentum=0.9)])
+def test_what_is_restored_goes_on_to_the_bit(config: Config, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    batches = [(torch.rand(8, 1, 28, 28).to(dtype), torch.randn(8, 10).to(dtype)) for _ in range(6)]
+    first, second = build(config).eval(), build(config).eval()
+    one, other = Weights(first, config, dtype), Weights(second, config, dtype)
+    for images, gradient in batches[:3]:
+        one.step(first(images), gradient, 0.01)
+    kept = {name: tensor.clone() for name, tensor in one.state().items()}
+    assert {tensor.dtype for tensor in kept.values()} == {torch.float32}
+    # Steps of its own first: all of them must be forgotten.
+    for images, gradient in batches[4:]:
+        other.step(second(images), gradient, 0.01)
+    other.restore(kept)
+    for images, gradient in batches[3:]:
+        outputs = first(images), second(images)
+        assert torch.equal(*outputs), "restored are the weights that the model computes with"
+        one.step(outputs[0], gradient, 0.01)
+        other.step(outputs[1], gradient, 0.01)
+    states = one.state(), other.state()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in kept)
+    assert not any(torch.equal(states[0][name], kept[name]) for name in kept), "a state changes with the next step"
+    for model, weights in ((first, one), (second, other)):
+        weights.release()
+        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert all(torch.equal(*pair) for pair in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [(Ann(), {"weights", "mean", "square", "steps"}), (Ann(optimizer="sgd"), {"weights", "momentum"})],
+)
+def test_a_state_is_only_what_its_optimizer_uses(config: Config, names: set[str]) -> None:
+    assert Weights(build(config), config, torch.float32).state().keys() == names
