@@ -45,15 +45,23 @@ class Checkpoints:
         self._folder = folder / f"{number:05d}"
 
     def save(self, tensors: Mapping[str, Tensor], history: list[dict[str, Any]]) -> None:
-        """Publish the state after the last epoch of ``history``, and remove all but it and the one before."""
+        """Publish the state after the last epoch of ``history``, and remove all but it and the one before.
+
+        Raises:
+            OSError: it cannot be written; what was there is still there.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         copied = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         rows = json.dumps(history)
         metadata = {"history": rows, "crc": _crc({name: tensor.numpy() for name, tensor in copied.items()}, rows)}
         file = self._folder / f"epoch-{history[-1]['epoch']:05d}.safetensors"
-        with publish(file) as partial:
-            save_file(copied, partial, metadata)
+        try:
+            with publish(file) as partial:
+                save_file(copied, partial, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
         # A later epoch's is a damaged one, or this epoch would not have been trained again.
         files = self._files()
         newest = files.index(file)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,16 +137,25 @@ def _slots(node: dict[str, float], cpus: float, gpus: float) -> int:
 class _Watcher(tune.Callback):
     """Ray's trials into the ledger's rows."""
 
-    def __init__(self, ledger: Ledger, on_step: Callable[[int | None], None]) -> None:
-        self._ledger, self._on_step = ledger, on_step
+    def __init__(self, ledger: Ledger, on_step: Callable[[int | None], None], timeout: float | None) -> None:
+        self._ledger, self._on_step, self._timeout = ledger, on_step, timeout
+        self._told: dict[int, float] = {}
+        self._unsaved: set[int] = set()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._told[trial.config["number"]] = time.monotonic()
         self._ledger.start(trial.config)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        self._ledger.report(trial.config["number"], result)
+        number = trial.config["number"]
+        self._told[number] = time.monotonic()
+        if "unsaved" in result and number not in self._unsaved:
+            why = f"epoch {result['epoch']} of trial {number} has no checkpoint, the trial goes on: {result['unsaved']}"
+            logging.getLogger(__name__).warning(why)
+        (self._unsaved.add if "unsaved" in result else self._unsaved.discard)(number)
+        self._ledger.report(number, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._ledger.end(trial.config["number"])
@@ -154,18 +165,20 @@ class _Watcher(tune.Callback):
         number = trial.config["number"]
         if number not in self._ledger.trials:
             self._ledger.start(trial.config)
-        self._ledger.fail(number, _reason(trial))
+        self._ledger.fail(number, self._reason(trial))
         self._on_step(number)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._ledger.publish()
         self._on_step(None)
 
-
-def _reason(trial: Trial) -> str:
-    """Return the last line of a trial's error: the traceback of its process stands before it."""
-    lines = [line.strip() for line in Path(trial.error_file).read_text().splitlines() if line.strip()]
-    return lines[-1]
+    def _reason(self, trial: Trial) -> str:
+        """Return the last line of a trial's error: the traceback of its process stands before it."""
+        lines = [line.strip() for line in Path(trial.error_file).read_text().splitlines() if line.strip()]
+        silent = time.monotonic() - self._told.get(trial.config["number"], math.inf)
+        if self._timeout is not None and silent >= self._timeout:
+            return f"no epoch within {self._timeout:g} s, --trial-timeout, {_RETRIES + 1} times: {lines[-1]}"
+        return lines[-1]
 
 
 def training(split: Split, checkpoints: Path, timeout: float | None) -> Callable[[dict[str, Any]], None]:
@@ -190,6 +203,7 @@ def run_trials(
     *,
     trials: int,
     time_budget: float | None,
+    timeout: float | None = None,
     on_step: Callable[[int | None], None],
 ) -> None:
     """Run trials until there are enough or the time is up; their rows are in ``ledger`` when this returns.
@@ -202,6 +216,7 @@ def run_trials(
         placement: what a trial occupies and how many run at once.
         trials: how many to run, those included that go on.
         time_budget: seconds after which no trial goes on; None for no limit.
+        timeout: what ``training`` was given; a trial that it ended says so.
         on_step: called at least ten times a second with None, and with a trial's number when it has ended.
     """
     with tempfile.TemporaryDirectory(prefix="tune_fmnist-") as scratch:
@@ -217,7 +232,7 @@ def run_trials(
                 resources_per_trial=placement.resources,
                 time_budget_s=time_budget,
                 reuse_actors=True,
-                callbacks=[_Watcher(ledger, on_step)],
+                callbacks=[_Watcher(ledger, on_step, timeout)],
                 raise_on_failed_trial=False,
                 max_failures=_RETRIES,
                 verbose=0,
@@ -225,6 +240,8 @@ def run_trials(
             )
             for trial in ledger.running:
                 ledger.end(trial["number"], f"the time budget of {time_budget:g} s was used up")
+            # Whoever is killed here finds the tables ahead of the study, which can be mended.
+            ledger.publish(now=True)
             searcher.finish()
         finally:
             ledger.publish(now=True)

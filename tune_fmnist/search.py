@@ -199,6 +199,7 @@ def _run_trials(
                 placement,
                 trials=left,
                 time_budget=plan.time_budget,
+                timeout=plan.trial_timeout,
                 on_step=display.step,
             )
     finally:

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from tune_fmnist.checkpoint import Checkpoints
 from tune_fmnist.cli import Debug
 from tune_fmnist.config import to_config
 from tune_fmnist.data import Split
+
+if TYPE_CHECKING:
+    from tune_fmnist.training import State
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -40,7 +43,8 @@ def run_trial(
     Args:
         job: what ``OptunaSearcher.suggest`` gives: number, seed, max_epochs and config.
         split: training and validation images; not copied and not written to.
-        report: called after each epoch with an epoch's columns, where it was computed, and ``diverged``.
+        report: called after each epoch with an epoch's columns, where it was computed, and ``diverged``; with
+            ``unsaved``, the reason, if its checkpoint could not be written.
         gpu: whether to train on the GPU that this process sees.
         threads: processor threads for this trial.
         checkpoints: where the state after each epoch is kept; None keeps none.
@@ -48,7 +52,7 @@ def run_trial(
     """
     import torch
 
-    from tune_fmnist.training import EpochResult, State, choose_precision, fit, to_device
+    from tune_fmnist.training import EpochResult, choose_precision, fit, to_device
 
     ready = time.perf_counter()
     saved = checkpoints.newest() if checkpoints else None
@@ -81,10 +85,9 @@ def run_trial(
         }
         ready += spent
         history.append(row)
-        if checkpoints:
-            checkpoints.save(state, history)
+        unsaved = _save(checkpoints, state, history) if checkpoints else {}
         _watch(None)
-        report(row)
+        report(row | unsaved)
         _watch(timeout)
 
     _watch(timeout)
@@ -102,6 +105,15 @@ def run_trial(
         )
     finally:
         _watch(None)
+
+
+def _save(checkpoints: Checkpoints, state: State, history: list[dict[str, Any]]) -> dict[str, str]:
+    """Write a checkpoint; return why it could not be written, which costs the trial nothing but the checkpoint."""
+    try:
+        checkpoints.save(state, history)
+    except OSError as error:
+        return {"unsaved": str(error)}
+    return {}
 
 
 def _watch(timeout: float | None) -> None:
