@@ -5,17 +5,16 @@ The only module that reads the test set.  Each read is a row in ``test_reads.par
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from tune_fmnist import data, tables
 from tune_fmnist.cli import Debug
-from tune_fmnist.config import Config, baseline, config_id, to_config
+from tune_fmnist.config import Config, baseline, config_id, read_config, to_config
 from tune_fmnist.errors import InputError
 from tune_fmnist.lock import only_writer
 from tune_fmnist.names import COMPLETED, STOPPED
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tune_fmnist.engine import Placement
+
+
+_NEEDS: Final = ("name", "model", "seed", "max_epochs", "limit_train", "images", "train_size", "split_hash")
+"""What ``search.json`` must hold."""
 
 
 class Job(NamedTuple):
@@ -83,7 +86,7 @@ def choose(trials: list[dict[str, Any]], info: dict[str, Any], *, top_k: int, se
         per_epoch = row["seconds"] / row["epochs"]
         jobs += [
             Job(
-                config=to_config(tables.config_values(row)),
+                config=to_config(tables.config_values(row), file="trials.parquet"),
                 rank=chosen.index(name) + 1 if name in chosen else None,
                 seed=seed,
                 epochs=row["best_epoch"],
@@ -203,6 +206,8 @@ def run_retrain(
     Raises:
         InputError: no trial to choose from, or the test set is not what it should be.
     """
+    from tune_fmnist import environment
+
     info = read_info(paths)
     trials = tables.read(paths.trials, tables.TRIALS).to_pylist()
     chosen = choose(trials, info, top_k=top_k, seeds=seeds)
@@ -221,6 +226,9 @@ def run_retrain(
         "seeds": seeds,
         "seconds": round(before + time.monotonic() - began, 1),
         "placement": placement._asdict(),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(),
+        "git_commit": environment.git_commit(),
     }
     write_info(paths, info)
 
@@ -285,7 +293,7 @@ class _Writer:
     def _without_model(self) -> set[tuple[str, int]]:
         """Return the best retrain if ``best/`` does not hold its model: it ranked lower when it was retrained."""
         file = self._paths.best_config
-        saved = to_config(json.loads(file.read_text()), file=str(file)) if file.exists() else None
+        saved = read_config(file) if file.exists() else None
         return set() if saved == self._best.config else {self._best.key}
 
     def add(self, job: Job, result: dict[str, Any], labels: NDArray[np.uint8]) -> None:
@@ -349,18 +357,25 @@ def retrain(
         InputError: the folder is no search, or the data is not what was searched on.
     """
     from tune_fmnist import engine, screen
+    from tune_fmnist.plan import Plan
     from tune_fmnist.report import report
     from tune_fmnist.summary import print_summary
 
+    Plan.of(top_k=top_k, retrain_seeds=seeds, cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial)
     out = out or screen.console()
     paths = SearchPaths(folder)
-    info = read_info(paths)
+    info = read_info(paths, *_NEEDS)
     source = data.locate(data_root, out.print)
     images = data.limited(data.read_training(source), info["limit_train"], info["seed"])
-    if data.split(images, info["seed"]).hash != info["split_hash"]:
+    found = data.split(images, info["seed"]).hash
+    if found != info["split_hash"]:
         raise InputError(
-            "these are not the images of the search", file=paths.search, key="split_hash", mend="give its --data-root"
+            f"{info['split_hash']!r} is not the {found!r} of {source.folder}",
+            file=paths.search,
+            key="split_hash",
+            mend="give the --data-root it ran on",
         )
+    data.verify(source)
     with only_writer(paths):
         if pending(paths, top_k=top_k, seeds=seeds):
             with engine.running_ray(address):
@@ -374,11 +389,11 @@ def retrain(
 
 def main(
     folder: Annotated[Path, typer.Argument(help="the folder of a finished search")],
-    top_k: Annotated[int, typer.Option(min=1, help="how many of the best configurations")] = 3,
-    retrain_seeds: Annotated[int, typer.Option(min=1, help="seeds of each")] = 3,
+    top_k: Annotated[int, typer.Option(help="how many of the best configurations")] = 3,
+    retrain_seeds: Annotated[int, typer.Option(help="seeds of each")] = 3,
     data_root: Annotated[Path | None, typer.Option(help="a torchvision data root")] = None,
-    cpus_per_trial: Annotated[float | None, typer.Option(min=0.01, help="CPUs of one retrain")] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option(min=0, help="GPUs of one retrain, or a share of one")] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(help="CPUs of one retrain")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of one retrain, or a share of one")] = None,
     address: Annotated[str | None, typer.Option(help="a running Ray cluster")] = None,
     debug: Debug = False,
 ) -> None:
