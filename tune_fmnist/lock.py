@@ -30,6 +30,7 @@ def only_writer(paths: SearchPaths) -> Iterator[None]:
         who = "process {pid} on {node} since {since}".format_map({"pid": "?", "node": "?", "since": "?"} | holder)
         raise InputError(f"is in use by {who}", file=paths.folder, key="--name", mend="wait for it or end it") from None
     try:
+        _clear(paths)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         with publish(paths.holder) as partial:
             partial.write_text(json.dumps({"pid": os.getpid(), "node": platform.node(), "since": since}) + "\n")
@@ -37,3 +38,10 @@ def only_writer(paths: SearchPaths) -> Iterator[None]:
         paths.holder.unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def _clear(paths: SearchPaths) -> None:
+    """Remove what writers that were killed left half-written."""
+    for pattern in (".*.partial", ".tmp*"):
+        for file in paths.folder.rglob(pattern):
+            file.unlink(missing_ok=True)

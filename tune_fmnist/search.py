@@ -69,8 +69,10 @@ def search(model: str | None = None, *, out: Console | None = None, **options: A
 
 
 def _create(paths: SearchPaths) -> None:
+    begun = paths.search.exists() or paths.trials.exists()
     try:
-        paths.folder.mkdir(parents=True)
+        # Whoever was killed before the record was written left a lock, and nothing to take up.
+        paths.folder.mkdir(parents=True, exist_ok=paths.lock.exists() and not begun)
     except FileExistsError:
         raise InputError(
             f"{paths.folder.name!r} exists already", file=paths.folder, key="--name", mend="use another, or --resume"
