@@ -104,6 +104,8 @@ def _run(
     if plan.resume:
         info["search_seconds"] += _lost_seconds(info, paths)
         info["resumed_at"].append(now)
+        if left > 0:
+            info.pop("utilisation", None)
     else:
         info |= {
             "started_at": now,
@@ -137,10 +139,14 @@ def _run(
                 placement = engine.place(plan.cpus_per_trial, plan.gpus_per_trial, plan.max_concurrent)
                 out.print(f"Ray: {placement}")
                 info |= {"placement": placement._asdict(), "startup_seconds": round(time.monotonic() - began, 1)}
+                write_info(paths, info)
                 if left > 0:
                     _run_trials(plan, design, info, paths, split, ledger, placement, left, out)
+                _record_utilisation(info, paths)
                 if design.retrain:
                     run_retrain(paths, source, images, placement, **retrains, out=out)
+        else:
+            _record_utilisation(info, paths)
     except KeyboardInterrupt:
         _close(paths, "interrupted", began)
         out.print(
@@ -170,7 +176,7 @@ def _run_trials(
     left: int,
     out: Console,
 ) -> None:
-    """Run the ``left`` trials that have not ended; record how long it took and how busy the slots were."""
+    """Run the ``left`` trials that have not ended; record how long it took."""
     from tune_fmnist import engine, screen
     from tune_fmnist.scheduler import SCHEDULERS
     from tune_fmnist.searcher import OptunaSearcher
@@ -207,8 +213,6 @@ def _run_trials(
     finally:
         info["search_seconds"] = round(info["search_seconds"] + time.monotonic() - began, 1)
         write_info(paths, info)
-    info |= _utilisation(info, paths, placement.slots)
-    write_info(paths, info)
 
 
 def _close(paths: SearchPaths, state: str, began: float) -> None:
@@ -230,12 +234,14 @@ def _lost_seconds(info: dict[str, Any], paths: SearchPaths) -> float:
     return max(0.0, round(float((last - began).total_seconds()), 1))
 
 
-def _utilisation(info: dict[str, Any], paths: SearchPaths, slots: int) -> dict[str, float | None]:
-    """Return training and evaluation seconds over slots x wall seconds: over the search, and until the last start.
+def _record_utilisation(info: dict[str, Any], paths: SearchPaths) -> None:
+    """Record training and evaluation seconds over slots x wall seconds: over the search, and until the last start.
 
     The second is None for a search that was interrupted: its starts lie on both sides of a gap.
     """
-    results = Results(paths)
+    if "utilisation" in info:
+        return
+    results, slots = Results(paths), info["placement"]["slots"]
     epochs, trials = results.epochs, results.trials
     busy = epochs["train_seconds"] + epochs["eval_seconds"]
     last_start = trials["started_at"].max()
@@ -244,10 +250,9 @@ def _utilisation(info: dict[str, Any], paths: SearchPaths, slots: int) -> dict[s
     after = (epochs["reported_at"] - last_start).dt.total_seconds().clip(lower=0.0)
     before = (busy - after).clip(lower=0.0).sum()
     waited = None if info["resumed_at"] or window <= 0 else round(float(before / (slots * window)), 4)
-    return {
-        "utilisation": round(float(busy.sum() / (slots * info["search_seconds"])), 4),
-        "utilisation_while_trials_wait": waited,
-    }
+    info["utilisation"] = round(float(busy.sum() / (slots * info["search_seconds"])), 4)
+    info["utilisation_while_trials_wait"] = waited
+    write_info(paths, info)
 
 
 def main(

@@ -48,11 +48,12 @@ def print_summary(results: Results, out: Console) -> None:
         out.print(f"hardest class {extremes[0]}, easiest {extremes[1]}. {mix_up_sentence(confusion(label, predicted))}")
     counts = results.trials["status"].value_counts()
     states = ", ".join(f"{counts[status]} {status}" for status in STATUSES if status in counts)
-    busy = f"slots {info['utilisation']:.0%} busy"
-    if info["utilisation_while_trials_wait"] is not None:
+    # A search that was cut off and is only retrained has neither.
+    busy = f"; slots {info['utilisation']:.0%} busy" if "utilisation" in info else ""
+    if info.get("utilisation_while_trials_wait") is not None:
         busy += f", {info['utilisation_while_trials_wait']:.0%} while trials waited"
     took = duration(info["search_seconds"])
-    out.print(f"{len(results.trials)} trials ({states}), {len(results.epochs)} epochs in {took}; {busy}")
+    out.print(f"{len(results.trials)} trials ({states}), {len(results.epochs)} epochs in {took}{busy}")
     folder = results.paths.folder
     out.print(f"tables, model and report: {folder}; open {results.paths.report}")
     out.print(f"go on: python -c \"import pandas; print(pandas.read_parquet('{results.paths.trials}'))\"")
