@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,30 +79,35 @@ def running_ray(address: str | None) -> Iterator[None]:
             ) from None
     # Only errors of this program reach the screen; a trial's own end up in its row.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    try:
-        with _terminated_as_interrupted():
+    with _interrupted_once():
+        try:
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that tables are written either way; Ray, once started, would abort the process."""
+def _interrupted_once() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that tables are written either way; the second of them ends the process at once.
+
+    Ray, once started, would abort the process at the first SIGTERM, and go on with its shutdown at the second Ctrl-C.
+    """
 
     def interrupt(number: int, frame: Any) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
+    if threading.current_thread() is not threading.main_thread():
         # Only the main thread may set handlers; a caller elsewhere keeps its own.
         yield
         return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def place(cpus_per_trial: float | None, gpus_per_trial: float | None, max_concurrent: int | None) -> Placement:
@@ -240,8 +246,6 @@ def run_trials(
             )
             for trial in ledger.running:
                 ledger.end(trial["number"], f"the time budget of {time_budget:g} s was used up")
-            # Whoever is killed here finds the tables ahead of the study, which can be mended.
-            ledger.publish(now=True)
             searcher.finish()
         finally:
             ledger.publish(now=True)
