@@ -106,9 +106,11 @@ def publish(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def is_full(error: BaseException) -> bool:
-    """Return whether an error says that a storage has no room left, which waiting does not mend."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+def is_full(error: BaseException | None) -> bool:
+    """Return whether an error, or what it comes from, says that a storage has no room left: waiting does not mend it."""
+    if error is None or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return error is not None
+    return is_full(error.__cause__ or error.__context__)
 
 
 def default_space(model: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import uuid
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from tune_fmnist import data
 from tune_fmnist.cli import Debug
 from tune_fmnist.errors import InputError
 from tune_fmnist.lock import only_writer
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.paths import SearchPaths, is_full
 from tune_fmnist.plan import Design, Plan
 from tune_fmnist.results import Results, read_info, write_info
 
@@ -155,7 +156,11 @@ def _run(
             f"--name {paths.folder.name}"
         )
         raise
-    except BaseException:
+    except BaseException as error:
+        if is_full(error):
+            # There is no room to record that either.
+            what = "the disk is full; what was written is whole: make room, then go on with --resume"
+            raise OSError(errno.ENOSPC, what, str(paths.folder)) from error
         _close(paths, "failed", began)
         raise
     _close(paths, "finished", began)
