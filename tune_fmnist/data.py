@@ -109,6 +109,16 @@ def read_test(source: Source) -> Images:
     return _read(source.folder, _TEST)
 
 
+def verify(source: Source) -> None:
+    """Prove all four files by their SHA-256, without reading an image or a label out of them.
+
+    Raises:
+        InputError: a file is missing, cannot be read, or is not Fashion-MNIST's.
+    """
+    for name, (sha256, shape) in _FILES.items():
+        _content(_require(source.folder, name), sha256, shape)
+
+
 def limited(images: Images, count: int | None, seed: int) -> Images:
     """Return a seeded subset of ``count`` images, in their order, in which each class keeps its share.
 
@@ -231,6 +241,10 @@ def _require(folder: Path, name: str) -> Path:
 
 
 def _array(path: Path, sha256: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.frombuffer(_content(path, sha256, shape), np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+
+
+def _content(path: Path, sha256: str, shape: tuple[int, ...]) -> bytes:
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
@@ -240,7 +254,7 @@ def _array(path: Path, sha256: str, shape: tuple[int, ...]) -> NDArray[np.uint8]
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise _unusable(path, _difference(content, digest, shape))
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    return content
 
 
 def _unusable(path: Path, what: str) -> InputError:
