@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -103,6 +104,21 @@ def to_config(values: Mapping[str, Any], *, file: str | None = None) -> Config:
             given = values.get(key)
             what, mend = f"{given!r} is refused", first["msg"].removeprefix("Value error, ")
         raise InputError(what, file=file, key=key, mend=mend) from None
+
+
+def read_config(file: Path) -> Config:
+    """Read a configuration from a JSON file.
+
+    Raises:
+        InputError: it cannot be read, or is no configuration.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot be read ({error})", file=file, mend="restore or delete it") from None
+    if not isinstance(values, dict):
+        raise InputError(f"a {type(values).__name__} is no configuration", file=file, mend="restore or delete it")
+    return to_config(values, file=str(file))
 
 
 def config_id(config: Config) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tune_fmnist.config import Ann, Cnn, Config, to_config
+from tune_fmnist.config import Ann, Cnn, Config, read_config
 from tune_fmnist.layers import Dropout, perceptron, pool_relu
 from tune_fmnist.paths import publish
 
@@ -64,7 +63,7 @@ def load(folder: Path | str) -> AnnModel | CnnModel:
     """
     folder = Path(folder)
     config_file = folder / "config.json"
-    config = to_config(json.loads(config_file.read_text()), file=str(config_file))
+    config = read_config(config_file)
     model = build(config)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     model.eval()

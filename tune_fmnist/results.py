@@ -6,11 +6,14 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from tune_fmnist import tables
 from tune_fmnist.errors import InputError
-from tune_fmnist.names import SCHEMA_VERSION
+from tune_fmnist.names import SCHEMA_VERSION, ModelName, SchedulerName, SearcherName
 from tune_fmnist.paths import SearchPaths, publish
 
 if TYPE_CHECKING:
@@ -83,18 +86,68 @@ class Results:
         return frame
 
 
-def read_info(paths: SearchPaths) -> dict[str, Any]:
+_Count = Annotated[int, Field(ge=1)]
+_Seconds = Annotated[float, Field(ge=0.0)]
+_Moment = Annotated[AwareDatetime, Field(strict=False)]
+
+
+class _Searcher(TypedDict):
+    name: SearcherName
+
+
+class _Scheduler(TypedDict):
+    name: SchedulerName
+
+
+class _RetrainPlan(TypedDict):
+    wanted: bool
+    top_k: _Count
+    seeds: _Count
+
+
+@with_config(ConfigDict(extra="allow", strict=True, allow_inf_nan=False))
+class _Record(TypedDict, total=False):
+    """The keys of ``search.json`` that a command computes with."""
+
+    name: str
+    model: ModelName
+    search_id: str
+    state: str
+    seed: Annotated[int, Field(ge=0)]
+    trials: _Count
+    max_epochs: _Count
+    limit_train: _Count | None
+    images: _Count
+    train_size: _Count
+    split_hash: str
+    searcher: _Searcher
+    scheduler: _Scheduler
+    retrain_plan: _RetrainPlan
+    space: dict[str, Any]
+    started_at: _Moment
+    resumed_at: list[_Moment]
+    search_seconds: _Seconds
+    wall_seconds: _Seconds
+
+
+_GATE = TypeAdapter(_Record)
+
+
+def read_info(paths: SearchPaths, *needs: str) -> dict[str, Any]:
     """Read ``search.json``.
 
+    Args:
+        needs: keys that must be there.
+
     Raises:
-        InputError: it is missing, is not JSON, or is of a newer version.
+        InputError: it is missing, is not JSON, is of a newer version, lacks a key or has a value of a wrong type.
     """
     try:
         info = json.loads(paths.search.read_text(encoding="utf-8"))
         version = info["schema_version"]
     except FileNotFoundError:
         raise InputError("there is no such file", file=paths.search, mend="name the folder of a search") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"cannot be read ({error!r})", file=paths.search, mend="restore it or search again") from None
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise InputError(
@@ -103,6 +156,16 @@ def read_info(paths: SearchPaths) -> dict[str, Any]:
             key="schema_version",
             mend="use the release that wrote it",
         )
+    try:
+        _GATE.validate_python(info)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, given = ".".join(str(part) for part in first["loc"]), first["input"]
+        shown = f"a {type(given).__name__}" if isinstance(given, dict | list) else repr(given)
+        what = "is missing" if first["type"] == "missing" else f"{shown} is refused: {first['msg'].lower()}"
+        raise InputError(what, file=paths.search, key=key, mend="restore it or search again") from None
+    if missing := [key for key in needs if key not in info]:
+        raise InputError("is missing", file=paths.search, key=missing[0], mend="restore it or search again")
     checked: dict[str, Any] = info
     return checked
 
