@@ -47,7 +47,7 @@ class Ledger:
         self._dirty = True
         self._published = self._trouble_since = -math.inf
         self._publishing_took = 0.0
-        if paths.trials.exists() and paths.epochs.exists():
+        if paths.trials.exists():
             self._take_up()
 
     def _take_up(self) -> None:

@@ -51,7 +51,7 @@ class Plan(BaseModel):
     trial_timeout: Seconds = None
     address: str | None = None
     top_k: int | None = Field(default=None, ge=1)
-    retrain_seeds: int | None = Field(default=None, ge=1)
+    retrain_seeds: int | None = Field(default=None, ge=1, le=1000)
     retrain: bool | None = None
     limit_train: int | None = Field(default=None, ge=1)
     resume: bool = False
@@ -65,6 +65,13 @@ class Plan(BaseModel):
             first = error.errors()[0]
             option = "--" + str(first["loc"][0]).replace("_", "-")
             raise InputError(f"{first['input']!r} is refused", key=option, mend=first["msg"].lower()) from None
+
+
+RECORDED: Final = (
+    *("name", "search_id", "state", "model", "seed", "trials", "max_epochs", "limit_train", "searcher", "scheduler"),
+    *("retrain_plan", "space", "images", "train_size", "split_hash", "started_at", "resumed_at", "search_seconds"),
+)
+"""What ``search.json`` must hold for the search to be taken up."""
 
 
 class Design(BaseModel):
@@ -109,16 +116,21 @@ class Design(BaseModel):
         )
 
     @classmethod
-    def recorded(cls, info: dict[str, Any], plan: Plan) -> Design:
+    def recorded(cls, info: dict[str, Any], plan: Plan, file: Path) -> Design:
         """Return the design of a search that is taken up: more trials and other retrains are welcome.
 
+        Args:
+            info: what ``search.json`` holds.
+            plan: what is asked for now.
+            file: where ``search.json`` is.
+
         Raises:
-            InputError: the plan contradicts the record.
+            InputError: the plan contradicts the record, or the recorded space is none.
         """
         wanted = info["retrain_plan"]
         design = cls(
             model=info["model"],
-            space=from_values(info["space"], file="search.json"),
+            space=from_values(info["space"], file=str(file)),
             trials=max(info["trials"], plan.trials or 0),
             max_epochs=info["max_epochs"],
             searcher=info["searcher"]["name"],
@@ -133,8 +145,8 @@ class Design(BaseModel):
             given, known = getattr(plan, name), getattr(design, name)
             if given is not None and given != known:
                 raise InputError(
-                    f"{given!r} is not the search's {known!r}",
-                    file=info["name"],
+                    f"{given!r} is not the search's" + ("" if known is None else f" {known!r}"),
+                    file=file,
                     key=f"--{name.replace('_', '-')}",
                     mend="leave it out, or begin a new search",
                 )

@@ -16,7 +16,7 @@ from tune_fmnist.cli import Debug
 from tune_fmnist.errors import InputError
 from tune_fmnist.lock import only_writer
 from tune_fmnist.paths import SearchPaths, is_full
-from tune_fmnist.plan import Design, Plan
+from tune_fmnist.plan import RECORDED, Design, Plan
 from tune_fmnist.results import Results, read_info, write_info
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def search(model: str | None = None, *, out: Console | None = None, **options: A
         if plan.name is None:
             raise InputError("which search?", key="--resume", mend="give its --name")
         paths = SearchPaths.named(plan.results_dir, plan.name)
-        info = read_info(paths)
-        design = Design.recorded(info, plan)
+        info = read_info(paths, *RECORDED)
+        design = Design.recorded(info, plan, paths.search)
     else:
         design = Design.new(plan)
         name = plan.name or f"{design.model}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -56,11 +56,14 @@ def search(model: str | None = None, *, out: Console | None = None, **options: A
     source = data.locate(plan.data_root, out.print)
     images = data.limited(data.read_training(source), design.limit_train, design.seed)
     split = data.split(images, design.seed)
+    if design.retrain:
+        # The test set is proven now, for it is read only when the search is over.
+        data.verify(source)
     if not plan.resume:
         _create(paths)
     elif split.hash != info["split_hash"]:
         raise InputError(
-            f"{split.hash} is not the search's {info['split_hash']}",
+            f"{info['split_hash']!r} is not the {split.hash!r} of {source.folder}",
             file=paths.search,
             key="split_hash",
             mend="give the --data-root it ran on",
@@ -101,6 +104,13 @@ def _run(
     from tune_fmnist.summary import print_summary
 
     began = time.monotonic()
+    if info.get("state") == "finished" and not paths.trials.exists():
+        raise InputError("there is no such table", file=paths.trials, mend="restore it or search again")
+    ledger = Ledger(paths, info["search_id"], design.max_epochs)
+    left = design.trials - len(ledger.trials) + len(ledger.running)
+    retrains = {"top_k": design.top_k, "seeds": design.retrain_seeds}
+    # What is wrong with the tables is found before anything is written.
+    needs_ray = left > 0 or (design.retrain and bool(pending(paths, **retrains)))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     if plan.resume:
         info["search_seconds"] += _lost_seconds(info, paths)
@@ -131,11 +141,8 @@ def _run(
     )
     sizes = f"{len(split.train.labels):,} training and {len(split.validation.labels):,} validation images"
     out.print(f"{sizes} ({source.origin})")
-    ledger = Ledger(paths, info["search_id"], design.max_epochs)
-    left = design.trials - len(ledger.trials) + len(ledger.running)
-    retrains = {"top_k": design.top_k, "seeds": design.retrain_seeds}
     try:
-        if left > 0 or (design.retrain and pending(paths, **retrains)):
+        if needs_ray:
             with engine.running_ray(plan.address):
                 placement = engine.place(plan.cpus_per_trial, plan.gpus_per_trial, plan.max_concurrent)
                 out.print(f"Ray: {placement}")
