@@ -29,14 +29,17 @@ def only_writer(paths: SearchPaths) -> Iterator[None]:
         holder = json.loads(paths.holder.read_text()) if paths.holder.exists() else {}
         who = "process {pid} on {node} since {since}".format_map({"pid": "?", "node": "?", "since": "?"} | holder)
         raise InputError(f"is in use by {who}", file=paths.folder, key="--name", mend="wait for it or end it") from None
+    except OSError as error:
+        what, mend = f"cannot be written ({error.strerror})", "make it writable or copy it elsewhere"
+        raise InputError(what, file=paths.folder, mend=mend) from None
     try:
         _clear(paths)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         with publish(paths.holder) as partial:
             partial.write_text(json.dumps({"pid": os.getpid(), "node": platform.node(), "since": since}) + "\n")
         yield
-        paths.holder.unlink(missing_ok=True)
     finally:
+        paths.holder.unlink(missing_ok=True)
         lock.release()
 
 
