@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ def report(folder: Path) -> Path:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     results, model = _open(folder)
+    if not os.access(folder, os.W_OK):
+        raise InputError("cannot be written", file=folder, mend="make it writable or copy it elsewhere")
     tested = _tested(results)
     pictures = _pictures(results, tested, model)
     environment = Environment(
@@ -129,7 +132,12 @@ def write_into(file: Path, table: str) -> None:
     mend = f"put the lines {start} and {end} where the table belongs"
     if not file.is_file():
         raise InputError("there is no such file", file=file, key="--into", mend="name a text file with the marks")
-    text = file.read_text(encoding="utf-8")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot be read ({error})", file=file, key="--into", mend="name a text file in UTF-8"
+        ) from None
     for mark in MARKS:
         if text.count(mark) != 1:
             raise InputError(f"{mark!r} stands there {text.count(mark)} times", file=file, key="--into", mend=mend)
@@ -337,6 +345,8 @@ def main(
         write_into(into, results_table(folders))
         print(into)
         return
+    for folder in folders:
+        _open(folder)
     for folder in folders:
         print(report(folder))
 
