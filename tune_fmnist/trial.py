@@ -150,7 +150,7 @@ def main(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a parameter; may be repeated")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="how long to train")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="seeds split, weights and order")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="seeds split, weights and order")] = 0,
     data_root: Annotated[Path | None, typer.Option(help="a torchvision data root")] = None,
     limit_train: Annotated[int | None, typer.Option(help="a quick look on this many training images")] = None,
     debug: Debug = False,
@@ -169,7 +169,8 @@ def main(
         key, _, value = text.partition("=")
         try:
             values[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
+            # Beside its own error tomllib lets pass those of a number with too many digits and of too deep a nesting.
             values[key] = value
     config = to_config(values, file="--set")
     source = data.locate(data_root, console.print)
