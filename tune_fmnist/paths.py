@@ -107,10 +107,12 @@ def publish(path: Path) -> Iterator[Path]:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Return whether an error, or what it comes from, says that a storage has no room left: waiting does not mend it."""
-    if error is None or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
-        return error is not None
-    return is_full(error.__cause__ or error.__context__)
+    """Return whether an error, or what it comes from, says that a storage has no room left; waiting cannot mend that."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def default_space(model: str) -> Path:
