@@ -15,6 +15,9 @@ from tune_fmnist.errors import InputError
 STORAGE_PATIENCE_SECONDS: Final = 300.0
 """How long a storage may fail before the search ends."""
 
+_LONGEST_NAME: Final = 255
+"""Bytes of the longest name of a folder that usual file systems take."""
+
 
 @dataclass(frozen=True)
 class SearchPaths:
@@ -27,6 +30,9 @@ class SearchPaths:
         """Return the paths of search ``name`` under ``results_dir``; a name cannot lead out of it."""
         if not name or name in {".", ".."} or Path(name).name != name or "\\" in name or not name.isprintable():
             raise InputError(f"{name!r} is not a folder's name", key="--name", mend="use letters, digits, '-' and '_'")
+        if (size := len(name.encode())) > _LONGEST_NAME:
+            what, mend = f"a name of {size} bytes, {name[:20]!r}..., is too long", f"use at most {_LONGEST_NAME}"
+            raise InputError(what, key="--name", mend=mend)
         return cls(results_dir / name)
 
     @property

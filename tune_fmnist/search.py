@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 import uuid
 from datetime import UTC, datetime
@@ -50,7 +51,7 @@ def search(model: str | None = None, *, out: Console | None = None, **options: A
         design = Design.recorded(info, plan, paths.search)
     else:
         design = Design.new(plan)
-        name = plan.name or f"{design.model}-{datetime.now():%Y%m%d-%H%M%S}"
+        name = f"{design.model}-{datetime.now():%Y%m%d-%H%M%S}" if plan.name is None else plan.name
         paths = SearchPaths.named(plan.results_dir, name)
         info = {"name": name, "search_id": uuid.uuid4().hex[:8], "search_seconds": 0.0, "resumed_at": []}
     source = data.locate(plan.data_root, out.print)
@@ -77,11 +78,15 @@ def _create(paths: SearchPaths) -> None:
     try:
         # Whoever was killed before the record was written left a lock, and nothing to take up.
         paths.folder.mkdir(parents=True, exist_ok=paths.lock.exists() and not begun)
-    except FileExistsError:
-        raise InputError(
-            f"{paths.folder.name!r} exists already", file=paths.folder, key="--name", mend="use another, or --resume"
-        ) from None
     except OSError as error:
+        # Where a link leads nowhere, it is the folder above that exists already.
+        if os.path.lexists(paths.folder):
+            raise InputError(
+                f"{paths.folder.name!r} exists already",
+                file=paths.folder,
+                key="--name",
+                mend="use another, or --resume",
+            ) from None
         raise InputError(
             f"cannot be made ({error.strerror})", file=paths.folder, key="--results-dir", mend="use another"
         ) from None
