@@ -191,7 +191,7 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     """Read a table that this or an older version wrote.
 
     Raises:
-        InputError: the file is missing, damaged, of a newer version, or lacks a column.
+        InputError: the file is missing, damaged, of a newer version, or lacks a column or has it twice.
     """
     if not path.is_file():
         raise InputError("there is no such table", file=path, mend="name the folder of a search that has run")
@@ -208,8 +208,10 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
             key="schema_version",
             mend="use the release that wrote it",
         )
-    if missing := [name for name in schema.names if name not in table.column_names]:
-        raise InputError("column is missing", file=path, key=missing[0], mend="restore the table or search again")
+    for name in schema.names:
+        if (count := table.column_names.count(name)) != 1:
+            what = f"column is there {count} times" if count else "column is missing"
+            raise InputError(what, file=path, key=name, mend="restore the table or search again")
     try:
         return checked(table.select(schema.names).cast(schema), schema)
     except (pa.ArrowException, ValueError) as error:
