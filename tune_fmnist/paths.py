@@ -113,7 +113,7 @@ def publish(path: Path) -> Iterator[Path]:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Return whether an error, or what it comes from, says that a storage has no room left; waiting cannot mend that."""
+    """Return whether an error, or what it comes from, says that a storage has no room left; waiting does not help."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
