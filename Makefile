@@ -5,13 +5,16 @@ MODEL ?= cnn
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: search test check env results-table clean
+.PHONY: search test test-faults check env results-table clean
 
 search: env  ## search, retrain, test and report with the defaults: MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
 
 test: env  ## the tests, in under eight minutes on two cores
 	$(BIN)/python -m pytest -q $(ARGS)
+
+test-faults: env  ## searches that are killed, starved and cut off, in under 15 minutes on two cores
+	$(BIN)/python -m pytest -q tests/faults -m 'faults or not faults' $(ARGS)
 
 check: env  ## style and types
 	$(BIN)/ruff check .

@@ -1,0 +1,23 @@
+"""``python -m tests.faults.cluster``: a cluster whose head computes nothing, with two nodes, one of them to be lost."""
+
+from __future__ import annotations
+
+import sys
+
+from ray.cluster_utils import Cluster
+
+
+def main() -> None:
+    """Say the address, and lose a node for each line on the standard input."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1, include_dashboard=False) for _ in range(2)]
+    cluster.wait_for_nodes()
+    print(cluster.address, flush=True)
+    for _ in sys.stdin:
+        cluster.remove_node(nodes.pop(), allow_graceful=False)
+        print("lost", flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

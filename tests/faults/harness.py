@@ -1,0 +1,301 @@
+"""A search in processes of its own, what hurts it, and what must be true of it afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from tests.faults.inotify import Event, Watch
+from tune_fmnist import tables
+from tune_fmnist.checkpoint import Checkpoints
+from tune_fmnist.names import RUNNING
+from tune_fmnist.paths import SearchPaths
+
+STATES = {
+    "completed": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "diverged": TrialState.FAIL,
+    "failed": TrialState.FAIL,
+}
+QUICK = ("--model", "ann", "--limit-train", "4000", "--max-epochs", "9")
+_MARK = "TUNE_FMNIST_FAULTS"
+_PATIENCE = 240.0
+
+
+class Moment(NamedTuple):
+    """When to hurt: after the ``count``-th event of a kind, and a busy wait of ``offset`` seconds."""
+
+    kind: str
+    count: int
+    offset: float = 0.0
+
+
+KINDS: dict[str, Callable[[Event], bool]] = {
+    "published": lambda event: event.name in ("trials.parquet", "epochs.parquet"),
+    "writing": lambda event: event.name.endswith(".partial") and "search.json" not in event.name,
+    "journal": lambda event: event.name == "optuna.journal",
+    "locking": lambda event: event.name == "optuna.journal.lock",
+    "recorded": lambda event: event.name == "search.json",
+    "retrained": lambda event: event.name == "retrains.parquet",
+}
+
+
+class Run:
+    """One process of ``python -m tune_fmnist.search`` with all that it starts, known by a mark in the environment."""
+
+    def __init__(self, paths: SearchPaths, arguments: tuple[object, ...], **environment: str) -> None:
+        self.paths, self.mark = paths, uuid.uuid4().hex
+        self.lines: list[str] = []
+        self._rest = b""
+        self._family: dict[int, str] = {}
+        folder = paths.folder.parent
+        command = [sys.executable, "-m", "tune_fmnist.search", "--results-dir", folder, "--name", paths.folder.name]
+        self.errors = folder / f"{self.mark}.err"
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*map(str, command), *map(str, arguments)],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "80", _MARK: self.mark, **environment},
+            )
+        assert self.process.stdout is not None
+        self._out = self.process.stdout.fileno()
+
+    def _read(self) -> bool:
+        data = os.read(self._out, 1 << 16)
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        self.lines += [line.decode() for line in whole]
+        return bool(data)
+
+    def await_line(self, *, start: str = "", count: int = 1, patience: float = _PATIENCE) -> bool:
+        """Wait for the ``count``-th line that starts like this; False if the output ended before."""
+        until = time.monotonic() + patience
+        while sum(line.startswith(start) for line in self.lines) < count:
+            ready, _, _ = select.select([self._out], [], [], max(0.0, until - time.monotonic()))
+            assert ready, f"no line {start!r} in {patience:g} s: {self.lines[-5:]}"
+            if not self._read():
+                return False
+        return True
+
+    def await_moment(self, moment: Moment) -> bool:
+        """Wait for a moment; False if the process ended before."""
+        if moment.kind == "line":
+            came = self.await_line(count=moment.count)
+        else:
+            came = self.paths.folder.is_dir() or self.await_line(start="search ")
+            came = came and self.await_event(self.paths.folder, KINDS[moment.kind], moment.count) is not None
+        until = time.monotonic() + moment.offset
+        while came and time.monotonic() < until:
+            pass
+        return came
+
+    def await_event(self, folder: Path, matches: Callable[[Event], bool], count: int = 1) -> Event | None:
+        """Wait for the ``count``-th event of a folder; None if the process ended before."""
+        watch, until = Watch(folder), time.monotonic() + _PATIENCE
+        try:
+            while True:
+                ready, _, _ = select.select([self._out, watch], [], [], max(0.0, until - time.monotonic()))
+                assert ready, f"nothing happens: {self.lines[-5:]} {self.said}"
+                for event in watch.read() if watch in ready else []:
+                    count -= matches(event)
+                    if count == 0:
+                        return event
+                if self._out in ready and not self._read():
+                    return None
+        finally:
+            watch.close()
+
+    def processes(self, title: str = "") -> dict[int, str]:
+        """Return what this run has started and still runs, by pid, with command lines that hold ``title``.
+
+        A child of a child is found as long as its parents live, and then again by its pid and start.
+        """
+        table = dict(_process_table())
+        family = {self.process.pid} | {pid for pid, row in table.items() if self._family.get(pid) == row.started}
+        family |= {pid for pid in table if f"{_MARK}={self.mark}".encode() in _of(pid, "environ")}
+        while more := {pid for pid, row in table.items() if row.parent in family} - family:
+            family |= more
+        self._family = {pid: table[pid].started for pid in family & table.keys()}
+        lines = {pid: _of(pid, "cmdline").replace(b"\0", b" ").decode() for pid in self._family}
+        return {pid: line for pid, line in lines.items() if title in line and table[pid].state != "Z"}
+
+    def worker_of(self, number: int) -> int:
+        """Wait until a trial's checkpoint is being written, and return the pid of its process."""
+        folder = self.paths.checkpoints / f"{number:05d}"
+        for parent, child in ((self.paths.folder, self.paths.checkpoints), (self.paths.checkpoints, folder)):
+            while not child.is_dir():
+                # Made in between, it is noticed at the next event: trials write their checkpoints all the time.
+                assert self.await_event(parent, lambda event: True), self.said
+        event = self.await_event(folder, lambda event: event.name.endswith(".partial"))
+        assert event is not None, f"trial {number} has ended"
+        return int(event.name.split(".")[-2])
+
+    def kill(self) -> None:
+        """Kill the driver alone, as the system's out-of-memory killer would."""
+        self.processes()
+        self.process.kill()
+        self.ended()
+
+    def ended(self, patience: float = _PATIENCE) -> int:
+        """Wait for the end of the process and return its status."""
+        while self._read():
+            pass
+        return self.process.wait(patience)
+
+    @property
+    def said(self) -> str:
+        """What it printed on standard error."""
+        return self.errors.read_text()
+
+    def clean(self) -> None:
+        """End whatever it left."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+class _Process(NamedTuple):
+    state: str
+    parent: int
+    started: str
+
+
+def _of(pid: int, file: str) -> bytes:
+    """Return a file of a process; nothing, if it has gone."""
+    try:
+        return Path(f"/proc/{pid}/{file}").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+
+
+def _process_table() -> Iterator[tuple[int, _Process]]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        if stat := _of(int(folder.name), "stat"):
+            fields = stat.rpartition(b")")[2].split()
+            yield int(folder.name), _Process(fields[0].decode(), int(fields[1]), fields[19].decode())
+
+
+Known = dict[tuple[int, int], tuple[float, float]]
+"""By trial and epoch: the validation accuracy, and when it was reported, in seconds."""
+
+
+@dataclass
+class Hurt:
+    """A search that is hurt, taken up and hurt again, and everything that it was ever seen to hold."""
+
+    paths: SearchPaths
+    arguments: tuple[object, ...] = QUICK
+    runs: list[Run] = field(default_factory=list)
+    known: Known = field(default_factory=dict)
+    again: set[tuple[int, int]] = field(default_factory=set)
+
+    def start(self, *more: object, **environment: str) -> Run:
+        """Start the search, or take it up if there is something to take up."""
+        self.observe()
+        options = ("--resume", *more) if self.paths.search.exists() else (*self.arguments, *more)
+        self.runs.append(Run(self.paths, options, **environment))
+        return self.runs[-1]
+
+    def finish(self, *more: object) -> Run:
+        """Take the search up and let it end."""
+        run = self.start(*more)
+        assert run.ended(600) == 0, (run.said, run.lines)
+        return run
+
+    def observe(self) -> None:
+        """Add what tables and checkpoints hold; an epoch that is there with two times was trained twice."""
+        found = list(epochs_of(self.paths).items())
+        for folder in sorted(self.paths.checkpoints.glob("[0-9]*")):
+            number, newest = int(folder.name), Checkpoints(self.paths.checkpoints, int(folder.name)).newest()
+            history = newest.history if newest else []
+            found += [((number, row["epoch"]), (row["val_accuracy"], row["reported_at"])) for row in history]
+        for key, told in found:
+            before = self.known.setdefault(key, told)
+            # The table has microseconds.
+            if abs(before[1] - told[1]) > 1e-5:
+                self.again.add(key)
+
+    def check(self, *, trials: int, retrains: int | None = None) -> tuple[int, int]:
+        """Assert that nothing is lost; return how many rows were expected, and how many of them there are."""
+        before = dict(self.known)
+        self.observe()
+        rows = tables.read(self.paths.trials, tables.TRIALS).to_pylist()
+        assert [row["number"] for row in rows] == list(range(trials))
+        assert RUNNING not in {row["status"] for row in rows}
+        epochs = epochs_of(self.paths)
+        told = tables.read(self.paths.epochs, tables.EPOCHS)
+        assert len(epochs) == told.num_rows == sum(row["epochs"] for row in rows)
+        for row in rows:
+            assert sorted(e for n, e in epochs if n == row["number"]) == list(range(1, row["epochs"] + 1))
+        lost = before.keys() - epochs.keys()
+        assert not lost, f"epochs that were there and are not: {sorted(lost)}"
+        assert not self.again, f"epochs that were there and were trained again: {sorted(self.again)}"
+        states = [trial.state for trial in study_of(self.paths).trials]
+        assert states == [STATES[row["status"]] for row in rows]
+        info = json.loads(self.paths.search.read_text())
+        assert info["state"] == "finished"
+        assert self.paths.report.exists()
+        assert not [file for file in self.paths.folder.rglob("*") if "partial" in file.name or ".tmp" in file.name]
+        assert not list(self.paths.checkpoints.glob("*/*"))
+        if retrains is not None:
+            self._check_retrains(rows, retrains)
+        return len(before | dict(epochs)), len(epochs)
+
+    def _check_retrains(self, rows: list[dict[str, Any]], expected: int) -> None:
+        done = tables.read(self.paths.retrains, tables.RETRAINS).to_pylist()
+        keys = [(row["config_id"], row["seed"]) for row in done]
+        assert len(set(keys)) == len(keys) == expected
+        reads = tables.read(self.paths.test_reads, tables.TEST_READS).to_pylist()
+        assert {(row["config_id"], row["seed"]) for row in reads} == set(keys)
+        assert tables.read(self.paths.predictions, tables.PREDICTIONS).num_rows == 10_000 * expected
+        usable = [row for row in rows if row["status"] in ("completed", "stopped")]
+        best = max(usable, key=lambda row: (row["best_val_accuracy"], -row["number"]))
+        assert {row["config_id"] for row in done if row["rank"] == 1} == {best["config_id"]}
+
+    def clean(self) -> None:
+        for run in self.runs:
+            run.clean()
+
+
+def epochs_of(paths: SearchPaths) -> Known:
+    """Return the table of epochs; a row that is there twice is an error."""
+    if not (paths.trials.exists() and paths.epochs.exists()):
+        return {}
+    numbers = {row["trial_id"]: row["number"] for row in tables.read(paths.trials, tables.TRIALS).to_pylist()}
+    known: Known = {}
+    for row in tables.read(paths.epochs, tables.EPOCHS).to_pylist():
+        if row["trial_id"] in numbers:
+            key = numbers[row["trial_id"]], row["epoch"]
+            assert key not in known, f"twice: {key}"
+            known[key] = row["val_accuracy"], row["reported_at"].timestamp()
+    return known
+
+
+def study_of(paths: SearchPaths) -> optuna.Study:
+    """Return the search's study."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(paths.journal)))
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage)

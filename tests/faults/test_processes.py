@@ -1,0 +1,119 @@
+"""A trial's process, Ray's own and a whole node are killed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness import Hurt
+from tune_fmnist import tables
+
+Note = Callable[[str, int, tuple[int, int]], None]
+ALL_EPOCHS = ("--trials", "4", "--scheduler", "fifo", "--no-retrain")
+
+
+def test_a_killed_trial_goes_on_from_its_checkpoint(hurt: Hurt, count: Note) -> None:
+    hurt.arguments += ALL_EPOCHS
+    run = hurt.start()
+    for number in (1, 2):
+        worker = run.worker_of(number)
+        assert worker in run.processes("ray::")
+        hurt.observe()
+        os.kill(worker, signal.SIGKILL)
+    assert run.ended() == 0, run.said
+    rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
+    assert [row["status"] for row in rows] == ["completed"] * 4
+    count("trial's process killed", 2, hurt.check(trials=4))
+
+
+def test_a_trial_that_is_killed_each_time_fails_and_the_others_go_on(hurt: Hurt, count: Note) -> None:
+    hurt.arguments += ALL_EPOCHS
+    run = hurt.start()
+    workers = []
+    for _ in range(3):
+        workers.append(run.worker_of(1))
+        hurt.observe()
+        os.kill(workers[-1], signal.SIGKILL)
+    assert run.ended() == 0, run.said
+    rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
+    assert len(set(workers)) == 3
+    assert [row["status"] for row in rows] == ["completed", "failed", "completed", "completed"]
+    assert rows[1]["reason"]
+    count("trial's process killed thrice", 3, hurt.check(trials=4))
+
+
+def test_a_trial_that_runs_out_of_memory_goes_on_in_a_new_process(hurt: Hurt, count: Note) -> None:
+    hurt.arguments += ALL_EPOCHS
+    run = hurt.start()
+    worker = run.worker_of(1)
+    hurt.observe()
+    # No page more than it has: what it asks for next is refused.
+    used = int(Path(f"/proc/{worker}/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(worker, resource.RLIMIT_AS, (used, used))
+    assert run.ended() == 0, run.said
+    assert worker not in run.processes()
+    rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
+    assert [row["status"] for row in rows] == ["completed"] * 4
+    count("out of memory", 1, hurt.check(trials=4))
+
+
+def test_the_loss_of_ray_ends_the_search_and_it_can_be_taken_up(hurt: Hurt, count: Note) -> None:
+    hurt.arguments += ("--trials", "10", "--top-k", "1", "--retrain-seeds", "1")
+    run = hurt.start()
+    assert run.await_line(start="trial ", count=2)
+    (raylet,) = run.processes("raylet/raylet ")
+    os.kill(raylet, signal.SIGKILL)
+    assert run.ended() in (1, 130), (run.said, run.lines)
+    hurt.finish()
+    count("raylet killed", 1, hurt.check(trials=10, retrains=2))
+
+
+@pytest.mark.faults
+def test_the_trials_of_a_lost_node_complete_on_the_other(hurt: Hurt, count: Note) -> None:
+    cluster = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.cluster"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert cluster.stdin is not None
+    assert cluster.stdout is not None
+    try:
+        address = cluster.stdout.readline().strip()
+        hurt.arguments += (*ALL_EPOCHS, "--address", address)
+        run = hurt.start()
+        assert run.await_line(start="trial ")
+        hurt.observe()
+        print("lose one", file=cluster.stdin, flush=True)
+        assert cluster.stdout.readline() == "lost\n"
+        assert run.ended() == 0, run.said
+        assert "2 slots" in "\n".join(run.lines)
+        rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
+        assert [row["status"] for row in rows] == ["completed"] * 4
+        count("node of two lost", 1, hurt.check(trials=4))
+    finally:
+        cluster.stdin.close()
+        cluster.wait()
+
+
+@pytest.mark.faults
+def test_a_stalled_trial_fails_by_name_and_the_others_go_on(hurt: Hurt, count: Note, tmp_path: Path) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text(
+        'model = "ann"\n[parameters]\nhidden1 = { type = "categorical", choices = [32, 4096] }\n'
+        "[fixed]\nhidden2 = 4096\nbatch_size = 4\n"
+        "[[start]]\nhidden1 = 4096\n[[start]]\nhidden1 = 32\n"
+    )
+    hurt.arguments = (
+        *("--model", "ann", "--space", space, "--limit-train", "4000", "--max-epochs", "2", "--no-retrain"),
+        *("--trials", "3", "--scheduler", "fifo", "--trial-timeout", "6s"),
+    )
+    assert hurt.start().ended() == 0
+    rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
+    assert rows[1]["status"] == "failed"
+    assert "no epoch within 6 s, --trial-timeout, 3 times" in rows[1]["reason"]
+    count("trial stalls", 1, hurt.check(trials=3))
