@@ -356,7 +356,7 @@ def retrain(
     Raises:
         InputError: the folder is no search, or the data is not what was searched on.
     """
-    from tune_fmnist import engine, screen
+    from tune_fmnist import screen
     from tune_fmnist.plan import Plan
     from tune_fmnist.report import report
     from tune_fmnist.summary import print_summary
@@ -378,6 +378,8 @@ def retrain(
     data.verify(source)
     with only_writer(paths):
         if pending(paths, top_k=top_k, seeds=seeds):
+            from tune_fmnist import engine
+
             with engine.running_ray(address):
                 placement = engine.place(cpus_per_trial, gpus_per_trial, None)
                 run_retrain(paths, source, images, placement, top_k=top_k, seeds=seeds, out=out)

@@ -158,12 +158,9 @@ def main(
     """Run one trial in this process, without Ray: for a debugger or a quick look."""
     import tomllib
 
-    import torch
-    from rich.console import Console
+    from tune_fmnist import data, screen
 
-    from tune_fmnist import data
-
-    console = Console(highlight=False)
+    out = screen.console()
     values: dict[str, Any] = {"model": model}
     for text in set_ or []:
         key, _, value = text.partition("=")
@@ -173,12 +170,14 @@ def main(
             # Beside its own error tomllib lets pass those of a number with too many digits and of too deep a nesting.
             values[key] = value
     config = to_config(values, file="--set")
-    source = data.locate(data_root, console.print)
+    source = data.locate(data_root, out.print)
     split = data.split(data.limited(data.read_training(source), limit_train, seed), seed)
-    console.print(f"{config}")
+    out.print(f"{config}")
+
+    import torch
 
     def show(row: dict[str, Any]) -> None:
-        console.print(
+        out.print(
             f"epoch {row['epoch']:>3}  train loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.4f}  "
             f"validation loss {row['val_loss']:.4f}  accuracy {row['val_accuracy']:.4f}  "
             f"{row['train_seconds']:.1f} s" + ("  diverged" if row["diverged"] else "")
