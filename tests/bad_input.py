@@ -91,7 +91,7 @@ OPTIONS: Final[dict[str, str]] = {
     f"trial --model ann --set hidden1={'9' * 5000}": "--set: hidden1: '999",
     f"trial --model ann --set hidden1={'[' * 5000}": "--set: hidden1: '[[[",
     "trial --model ann --set optimizer=adam --set momentum=0.9": "--set: momentum: ",
-    "trial --model ann --seed 4294967296": "Invalid value for '--seed': Input should be less than or equal to 4294967295",
+    "trial --model ann --seed 4294967296": "Invalid value for '--seed': Input should be less than",
     "trial --model ann --limit-train 0": "--limit-train: 0 training images",
 }
 
