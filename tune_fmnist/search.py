@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 import uuid
 from datetime import UTC, datetime
@@ -175,6 +176,7 @@ def _run(
             raise OSError(errno.ENOSPC, what, str(paths.folder)) from error
         _close(paths, "failed", began)
         raise
+    shutil.rmtree(paths.checkpoints, ignore_errors=True)
     _close(paths, "finished", began)
     report(paths.folder)
     results = Results(paths)
