@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import math
+import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,12 +11,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.disk import full_disk
 from tune_fmnist import ledger as ledger_module
 from tune_fmnist import tables
+from tune_fmnist.checkpoint import Checkpoints
 from tune_fmnist.config import Ann, Cnn, Config, config_id, to_config
 from tune_fmnist.ledger import PUBLISH_SECONDS, Ledger
 from tune_fmnist.paths import SearchPaths
@@ -306,6 +311,195 @@ def test_storage_that_fails_for_minutes_ends_the_search(ledger: Ledger, paths: S
         clock.now += 3
         with pytest.raises(OSError, match="File too large"):
             ledger.publish()
+
+
+def test_storage_that_has_gone_is_written_to_when_it_is_back(ledger: Ledger, paths: SearchPaths, clock: Clock) -> None:
+    run(ledger, 0, 0.8)
+    ledger.publish()
+    away = paths.folder.rename(paths.folder.with_name("away"))
+    paths.folder.write_text("in its place\n")
+    ledger.report(0, report(2, 0.9))
+    for _ in range(3):
+        clock.now += PUBLISH_SECONDS
+        ledger.publish()
+        assert str(paths.folder) in (ledger.trouble or "")
+    with pytest.raises(OSError, match=str(paths.folder)):
+        ledger.publish(now=True)
+    paths.folder.unlink()
+    away.rename(paths.folder)
+    assert trials_of(paths)[0]["epochs"] == len(epochs_of(paths)) == 1
+    clock.now += PUBLISH_SECONDS
+    ledger.publish()
+    assert ledger.trouble is None
+    assert trials_of(paths)[0]["epochs"] == len(epochs_of(paths)) == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 200 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a disk that can be filled needs root: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_full_disk_ends_the_search_at_once(small_disk: Path, clock: Clock) -> None:
+    paths = SearchPaths(small_disk / "search")
+    ledger = Ledger(paths, "abc", MAX_EPOCHS)
+    run(ledger, 0, 0.8)
+    ledger.publish()
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space left"):
+        ballast.write_bytes(bytes(200_000))
+    ledger.report(0, report(2, 0.9))
+    clock.now += PUBLISH_SECONDS
+    with pytest.raises(OSError, match="No space left") as raised:
+        ledger.publish()
+    assert raised.value.errno == errno.ENOSPC
+    assert trials_of(paths)[0]["epochs"] == len(epochs_of(paths)) == 1, "what was there stays readable"
+    ballast.unlink()
+    ledger.publish(now=True)
+    assert trials_of(paths)[0]["epochs"] == len(epochs_of(paths)) == 2
+    assert {file.name for file in paths.folder.iterdir()} == {"trials.parquet", "epochs.parquet"}
+
+
+def every_end(ledger: Ledger) -> None:
+    """Let a trial of each status be in the tables."""
+    run(ledger, 0, 0.8, 0.9, 0.85)
+    run(ledger, 1, 0.7)
+    run(ledger, 2, 0.99)
+    run(ledger, 3, 0.98)
+    run(ledger, 4, 0.6, 0.95)
+    run(ledger, 5)
+    ledger.end(0)
+    ledger.end(1)
+    ledger.report(2, report(2, 0.1, loss=math.nan))
+    ledger.fail(3, "RuntimeError: lost")
+    ledger.publish(now=True)
+
+
+def test_tables_are_taken_up_as_they_were(ledger: Ledger, paths: SearchPaths) -> None:
+    every_end(ledger)
+    trials, epochs = trials_of(paths), epochs_of(paths)
+    taken = Ledger(paths, "abc", MAX_EPOCHS)
+    assert taken.counts == +ledger.counts == {"completed": 1, "stopped": 1, "diverged": 1, "failed": 1, "running": 2}
+    assert taken.epochs == ledger.epochs == len(epochs) == 9
+    assert [trial["number"] for trial in taken.running] == [4, 5]
+    assert (taken.best or {})["number"] == (ledger.best or {})["number"] == 4
+    paths.trials.unlink()
+    paths.epochs.unlink()
+    taken.publish(now=True)
+    # In words: a NaN does not equal itself.
+    assert repr(trials_of(paths)) == repr(trials)
+    assert sorted(map(repr, epochs_of(paths))) == sorted(map(repr, epochs))
+
+
+def test_trial_that_is_taken_up_goes_on(ledger: Ledger, paths: SearchPaths) -> None:
+    every_end(ledger)
+    before = trials_of(paths)[4]
+    taken = Ledger(paths, "abc", MAX_EPOCHS)
+    taken.start(job(4))
+    for epoch in (1, 2):
+        # What it reported before is told once more, and not counted once more.
+        taken.report(4, report(epoch, 0.1, at=3e9))
+    taken.publish(now=True)
+    assert trials_of(paths)[4] == before
+    assert taken.epochs == len(epochs_of(paths)) == 9
+    taken.report(4, report(3, 0.97))
+    taken.end(4)
+    taken.publish(now=True)
+    row = trials_of(paths)[4]
+    assert (row["status"], row["epochs"], row["best_epoch"], row["best_val_accuracy"]) == ("completed", 3, 3, 0.97)
+    assert row["started_at"] == before["started_at"]
+    assert row["seconds"] == pytest.approx(3 * 1.11)
+    assert [epoch["val_accuracy"] for epoch in epochs_of(paths) if epoch["trial_id"] == "abc-00004"] == [
+        0.6,
+        0.95,
+        0.97,
+    ]
+
+
+def between_the_tables(ledger: Ledger, paths: SearchPaths) -> Ledger:
+    """Kill the search after the table of epochs has been written and before that of trials is."""
+    trials = paths.trials.read_bytes()
+    ledger.publish(now=True)
+    paths.trials.write_bytes(trials)
+    return Ledger(paths, "abc", MAX_EPOCHS)
+
+
+def test_epochs_of_a_trial_that_is_in_no_table_are_dropped(ledger: Ledger, paths: SearchPaths) -> None:
+    every_end(ledger)
+    run(ledger, 6, 0.5, 0.6)
+    ledger.report(4, report(3, 0.97))
+    taken = between_the_tables(ledger, paths)
+    assert 6 not in taken.trials
+    assert taken.trials[4]["epochs"] == 3, "an epoch of a known trial counts"
+    assert taken.epochs == 10
+    assert {row["number"] for row in taken.reported()} == {0, 1, 2, 3, 4}
+    run(taken, 6, 0.5)
+    taken.publish(now=True)
+    names = [(row["trial_id"], row["epoch"]) for row in epochs_of(paths)]
+    assert len(names) == len(set(names)) == taken.epochs == 11
+    assert ("abc-00006", 2) not in names
+
+
+def test_trial_that_diverged_between_the_tables_does_so_when_it_tells_it_again(
+    ledger: Ledger, paths: SearchPaths
+) -> None:
+    every_end(ledger)
+    ledger.report(4, report(3, 0.1, loss=math.nan))
+    taken = between_the_tables(ledger, paths)
+    assert 4 in [trial["number"] for trial in taken.running]
+    taken.start(job(4))
+    for epoch, loss in ((1, 0.5), (2, 0.5), (3, math.nan)):
+        taken.report(4, report(epoch, 0.1, loss=loss))
+    taken.end(4)
+    assert (taken.trials[4]["status"], taken.epochs) == ("diverged", 10)
+
+
+def test_what_was_reported_is_taken_up_in_its_order(ledger: Ledger, paths: SearchPaths) -> None:
+    for number in (0, 1):
+        ledger.start(job(number))
+    for number, epoch, accuracy, at in ((1, 1, 0.7, 2e9), (0, 1, 0.6, 2e9 + 1), (0, 2, math.nan, 2e9 + 2)):
+        ledger.report(number, report(epoch, accuracy, at=at))
+    ledger.publish(now=True)
+    first, second, third = Ledger(paths, "abc", MAX_EPOCHS).reported()
+    assert (first["number"], first["epoch"], first["val_accuracy"]) == (1, 1, 0.7)
+    assert (second["number"], second["epoch"], second["val_accuracy"]) == (0, 1, 0.6)
+    assert (third["number"], third["epoch"]) == (0, 2)
+    assert math.isnan(third["val_accuracy"])
+
+
+def test_checkpoints_of_a_trial_go_when_its_end_is_in_the_table(
+    ledger: Ledger, paths: SearchPaths, clock: Clock
+) -> None:
+    def left() -> set[int]:
+        return {number for number in range(3) if Checkpoints(paths.checkpoints, number).newest()}
+
+    ledger.publish()
+    for number in range(3):
+        run(ledger, number, 0.8)
+        Checkpoints(paths.checkpoints, number).save({"weights": torch.ones(3)}, [report(1, 0.8)])
+    ledger.end(0)
+    ledger.publish()
+    assert left() == {0, 1, 2}, "not yet time"
+    clock.now += PUBLISH_SECONDS
+    with full_disk():
+        ledger.publish()
+    assert left() == {0, 1, 2}, "not written"
+    clock.now += PUBLISH_SECONDS
+    ledger.publish()
+    assert left() == {1, 2}
+    # Killed after its end was written and before its checkpoints were removed: whoever goes on removes them.
+    Checkpoints(paths.checkpoints, 0).save({"weights": torch.ones(3)}, [report(1, 0.8)])
+    taken = Ledger(paths, "abc", MAX_EPOCHS)
+    assert left() == {0, 1, 2}
+    taken.publish(now=True)
+    assert left() == {1, 2}
 
 
 EVENTS = ["report", "report", "nan", "again", "retry", "end", "fail", "publish", "reopen"]
