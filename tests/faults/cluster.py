@@ -16,7 +16,7 @@ def main() -> None:
     for _ in sys.stdin:
         cluster.remove_node(nodes.pop(), allow_graceful=False)
         print("lost", flush=True)
-    cluster.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

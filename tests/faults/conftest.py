@@ -27,7 +27,7 @@ _COUNTS: list[Count] = []
 @pytest.fixture
 def hurt(tmp_path: Path) -> Iterator[Hurt]:
     """A search that has not begun."""
-    search = Hurt(SearchPaths(tmp_path / "x"))
+    search = Hurt(SearchPaths(tmp_path / "x"), tmp_path)
     yield search
     search.clean()
 

@@ -38,10 +38,10 @@ _PATIENCE = 240.0
 
 
 class Moment(NamedTuple):
-    """When to hurt: after the ``count``-th event of a kind, and a busy wait of ``offset`` seconds."""
+    """When to hurt: after the ``nth`` event of a kind, and a busy wait of ``offset`` seconds."""
 
     kind: str
-    count: int
+    nth: int
     offset: float = 0.0
 
 
@@ -58,20 +58,20 @@ KINDS: dict[str, Callable[[Event], bool]] = {
 class Run:
     """One process of ``python -m tune_fmnist.search`` with all that it starts, known by a mark in the environment."""
 
-    def __init__(self, paths: SearchPaths, arguments: tuple[object, ...], **environment: str) -> None:
+    def __init__(self, paths: SearchPaths, arguments: tuple[object, ...], logs: Path) -> None:
         self.paths, self.mark = paths, uuid.uuid4().hex
         self.lines: list[str] = []
         self._rest = b""
         self._family: dict[int, str] = {}
         folder = paths.folder.parent
         command = [sys.executable, "-m", "tune_fmnist.search", "--results-dir", folder, "--name", paths.folder.name]
-        self.errors = folder / f"{self.mark}.err"
+        self.errors = logs / f"{self.mark}.err"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [*map(str, command), *map(str, arguments)],
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "80", _MARK: self.mark, **environment},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "80", _MARK: self.mark},
             )
         assert self.process.stdout is not None
         self._out = self.process.stdout.fileno()
@@ -95,23 +95,31 @@ class Run:
     def await_moment(self, moment: Moment) -> bool:
         """Wait for a moment; False if the process ended before."""
         if moment.kind == "line":
-            came = self.await_line(count=moment.count)
+            came = self.await_line(count=moment.nth)
         else:
             came = self.paths.folder.is_dir() or self.await_line(start="search ")
-            came = came and self.await_event(self.paths.folder, KINDS[moment.kind], moment.count) is not None
+            came = came and self.await_event(self.paths.folder, KINDS[moment.kind], moment.nth) is not None
         until = time.monotonic() + moment.offset
         while came and time.monotonic() < until:
             pass
         return came
 
-    def await_event(self, folder: Path, matches: Callable[[Event], bool], count: int = 1) -> Event | None:
-        """Wait for the ``count``-th event of a folder; None if the process ended before."""
+    def await_event(
+        self,
+        folder: Path,
+        matches: Callable[[Event], bool],
+        count: int = 1,
+        *,
+        after: Callable[[], None] = lambda: None,
+    ) -> Event | None:
+        """Wait for the ``count``-th event of a folder ``after`` something; None if the process ended before."""
         watch, until = Watch(folder), time.monotonic() + _PATIENCE
         try:
+            after()
             while True:
-                ready, _, _ = select.select([self._out, watch], [], [], max(0.0, until - time.monotonic()))
+                ready, _, _ = select.select([self._out, watch.fileno()], [], [], max(0.0, until - time.monotonic()))
                 assert ready, f"nothing happens: {self.lines[-5:]} {self.said}"
-                for event in watch.read() if watch in ready else []:
+                for event in watch.read() if watch.fileno() in ready else []:
                     count -= matches(event)
                     if count == 0:
                         return event
@@ -206,16 +214,17 @@ class Hurt:
     """A search that is hurt, taken up and hurt again, and everything that it was ever seen to hold."""
 
     paths: SearchPaths
+    logs: Path
     arguments: tuple[object, ...] = QUICK
     runs: list[Run] = field(default_factory=list)
     known: Known = field(default_factory=dict)
     again: set[tuple[int, int]] = field(default_factory=set)
 
-    def start(self, *more: object, **environment: str) -> Run:
+    def start(self, *more: object) -> Run:
         """Start the search, or take it up if there is something to take up."""
         self.observe()
         options = ("--resume", *more) if self.paths.search.exists() else (*self.arguments, *more)
-        self.runs.append(Run(self.paths, options, **environment))
+        self.runs.append(Run(self.paths, options, self.logs))
         return self.runs[-1]
 
     def finish(self, *more: object) -> Run:

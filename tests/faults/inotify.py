@@ -25,7 +25,7 @@ class Watch:
     """The events of one folder, from now on; ``fileno`` is for ``select``."""
 
     def __init__(self, folder: Path) -> None:
-        self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0 or _libc.inotify_add_watch(self._fd, bytes(folder), MODIFIED | MOVED_IN | CREATED) < 0:
             raise OSError(ctypes.get_errno(), "inotify", str(folder))
 

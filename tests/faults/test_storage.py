@@ -32,10 +32,9 @@ def kill_with_checkpoints(hurt: Hurt) -> int:
     run = hurt.start()
     run.worker_of(1)
     folder = hurt.paths.checkpoints / "00001"
-    assert run.await_event(folder, lambda event: event.name.startswith("epoch-0000") and event.name[9] >= "3")
+    assert run.await_event(folder, lambda event: "epoch-00003" <= event.name < "epoch-00009")
     run.kill()
-    for pid in run.processes():
-        os.kill(pid, 9)
+    run.clean()
     newest = Checkpoints(hurt.paths.checkpoints, 1).newest()
     assert newest is not None
     return len(newest.history)
@@ -68,9 +67,12 @@ def test_a_storage_that_is_away_for_a_while_costs_nothing(hurt: Hurt, count: Not
     hurt.observe()
     instead = hurt.paths.folder.with_name("instead")
     instead.write_text("no folder")
-    exchange(hurt.paths.folder, instead)
     # Put back when the search has noticed, and said so.
-    assert run.await_event(run.errors.parent, lambda event: event.name == run.errors.name and "trying" in run.said)
+    assert run.await_event(
+        run.errors.parent,
+        lambda event: event.name == run.errors.name and "trying" in run.said,
+        after=lambda: exchange(hurt.paths.folder, instead),
+    )
     exchange(hurt.paths.folder, instead)
     assert run.ended() == 0, run.said
     rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
@@ -102,8 +104,10 @@ def fill(disk: Path, run: Run) -> None:
                 os.sched_yield()
 
 
-def test_a_full_disk_ends_the_search_and_it_goes_on_when_there_is_room(small_disk: Path, count: Note) -> None:
-    hurt = Hurt(SearchPaths(small_disk / "x"))
+def test_a_full_disk_ends_the_search_and_it_goes_on_when_there_is_room(
+    small_disk: Path, tmp_path: Path, count: Note
+) -> None:
+    hurt = Hurt(SearchPaths(small_disk / "x"), tmp_path)
     hurt.arguments += ("--trials", "10", "--top-k", "1", "--retrain-seeds", "1")
     try:
         run = hurt.start()

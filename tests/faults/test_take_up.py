@@ -123,11 +123,14 @@ def test_trials_that_the_tables_have_not_seen_are_issued_again_and_end_where_the
 def test_what_was_judged_once_is_judged_the_same_when_it_is_told_again(name: str) -> None:
     scheduler = SCHEDULERS[name](MAX_EPOCHS)  # type: ignore[index]
 
+    # Neither scheduler looks at it.
+    controller: Any = None
+
     def judge(number: int, epoch: int, accuracy: float, *, judged: int, ended: bool) -> str:
         trial: Any = SimpleNamespace(config={"number": number, "judged": judged, "ended": ended})
         if epoch == 1:
-            scheduler.on_trial_add(None, trial)
-        return str(scheduler.on_trial_result(None, trial, result(epoch, accuracy)))
+            scheduler.on_trial_add(controller, trial)
+        return str(scheduler.on_trial_result(controller, trial, result(epoch, accuracy)))
 
     for number in range(1, 7):
         judge(number, 1, 0.9, judged=0, ended=False)
