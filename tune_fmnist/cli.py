@@ -61,7 +61,7 @@ def _usage(error: typer.TyperException) -> str:
     from pydantic import ValidationError
 
     given = f", not {error.__cause__.errors()[0]['input']!r}" if isinstance(error.__cause__, ValidationError) else ""
-    return f"{error.format_message().removesuffix('.')}{given}"
+    return f"{error.format_message().removesuffix('.')}{given}; see --help"
 
 
 def _say(message: str) -> None:
