@@ -15,6 +15,7 @@ from tune_fmnist.checkpoint import Checkpoints
 from tune_fmnist.cli import Debug
 from tune_fmnist.config import to_config
 from tune_fmnist.data import Split
+from tune_fmnist.errors import InputError
 
 if TYPE_CHECKING:
     from tune_fmnist.training import State
@@ -164,6 +165,8 @@ def main(
     values: dict[str, Any] = {"model": model}
     for text in set_ or []:
         key, _, value = text.partition("=")
+        if not key:
+            raise InputError(f"{text!r} names no parameter", key="--set", mend="write KEY=VALUE")
         try:
             values[key] = tomllib.loads(f"value = {value}")["value"]
         except (ValueError, RecursionError):
