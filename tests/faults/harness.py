@@ -145,6 +145,7 @@ class Run:
     def worker_of(self, number: int) -> int:
         """Wait until a trial's checkpoint is being written, and return the pid of its process."""
         folder = self.paths.checkpoints / f"{number:05d}"
+        assert self.await_line(start="Ray: "), self.said
         for parent, child in ((self.paths.folder, self.paths.checkpoints), (self.paths.checkpoints, folder)):
             while not child.is_dir():
                 # Made in between, it is noticed at the next event: trials write their checkpoints all the time.
@@ -246,7 +247,7 @@ class Hurt:
             if abs(before[1] - told[1]) > 1e-5:
                 self.again.add(key)
 
-    def check(self, *, trials: int, retrains: int | None = None) -> tuple[int, int]:
+    def check(self, *, trials: int, retrains: bool = False) -> tuple[int, int]:
         """Assert that nothing is lost; return how many rows were expected, and how many of them there are."""
         before = dict(self.known)
         self.observe()
@@ -261,27 +262,34 @@ class Hurt:
         lost = before.keys() - epochs.keys()
         assert not lost, f"epochs that were there and are not: {sorted(lost)}"
         assert not self.again, f"epochs that were there and were trained again: {sorted(self.again)}"
-        states = [trial.state for trial in study_of(self.paths).trials]
-        assert states == [STATES[row["status"]] for row in rows]
+        for row, trial in zip(rows, study_of(self.paths).trials, strict=True):
+            # The report's configuration is no trial of the study if it lies outside of the space.
+            outside = row["number"] == 0 and not trial.params
+            assert trial.state is (TrialState.FAIL if outside else STATES[row["status"]]), row
         info = json.loads(self.paths.search.read_text())
         assert info["state"] == "finished"
         assert self.paths.report.exists()
         assert not [file for file in self.paths.folder.rglob("*") if "partial" in file.name or ".tmp" in file.name]
         assert not list(self.paths.checkpoints.glob("*/*"))
-        if retrains is not None:
-            self._check_retrains(rows, retrains)
+        if retrains:
+            self._check_retrains(rows, info["retrain_plan"])
         return len(before | dict(epochs)), len(epochs)
 
-    def _check_retrains(self, rows: list[dict[str, Any]], expected: int) -> None:
+    def _check_retrains(self, rows: list[dict[str, Any]], plan: dict[str, Any]) -> None:
+        """Assert that the best of the table and the report's configuration are retrained, once with each seed."""
         done = tables.read(self.paths.retrains, tables.RETRAINS).to_pylist()
+        usable = [row for row in rows if row["status"] in ("completed", "stopped")]
+        usable.sort(key=lambda row: (-row["best_val_accuracy"], row["number"]))
+        ranked = list(dict.fromkeys(row["config_id"] for row in usable))[: plan["top_k"]]
+        ranks = {row["config_id"]: row["rank"] for row in done if row["rank"]}
+        assert ranks == {name: place + 1 for place, name in enumerate(ranked)}
         keys = [(row["config_id"], row["seed"]) for row in done]
-        assert len(set(keys)) == len(keys) == expected
+        wanted = {(name, seed) for name in (*ranked, rows[0]["config_id"]) for seed in range(plan["seeds"])}
+        assert len(set(keys)) == len(keys)
+        assert wanted <= set(keys)
         reads = tables.read(self.paths.test_reads, tables.TEST_READS).to_pylist()
         assert {(row["config_id"], row["seed"]) for row in reads} == set(keys)
-        assert tables.read(self.paths.predictions, tables.PREDICTIONS).num_rows == 10_000 * expected
-        usable = [row for row in rows if row["status"] in ("completed", "stopped")]
-        best = max(usable, key=lambda row: (row["best_val_accuracy"], -row["number"]))
-        assert {row["config_id"] for row in done if row["rank"] == 1} == {best["config_id"]}
+        assert tables.read(self.paths.predictions, tables.PREDICTIONS).num_rows == 10_000 * len(keys)
 
     def clean(self) -> None:
         for run in self.runs:

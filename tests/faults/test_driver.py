@@ -39,7 +39,7 @@ def test_a_search_whose_driver_is_killed_loses_nothing(hurt: Hurt, count: Note, 
     hurt.arguments += SMALL
     kills = kill_often(hurt, moments(seed, 6))
     hurt.finish()
-    count(f"driver killed, seed {seed}", kills, hurt.check(trials=10, retrains=4))
+    count(f"driver killed, seed {seed}", kills, hurt.check(trials=10, retrains=True))
 
 
 def test_a_search_whose_driver_is_killed_while_it_retrains_loses_nothing(hurt: Hurt, count: Note) -> None:
@@ -53,7 +53,7 @@ def test_a_search_whose_driver_is_killed_while_it_retrains_loses_nothing(hurt: H
         kills += 1
     assert kills
     hurt.finish()
-    count("driver killed in retrains", kills, hurt.check(trials=10, retrains=4))
+    count("driver killed in retrains", kills, hurt.check(trials=10, retrains=True))
 
 
 def test_a_kill_before_the_record_is_written_does_not_block_the_name(hurt: Hurt, count: Note) -> None:
@@ -78,4 +78,4 @@ def test_twenty_kills_of_one_search_of_thirty_trials(hurt: Hurt, count: Note) ->
         run.kill()
         kills += 1
     hurt.finish()
-    count("driver killed 20 times", kills, hurt.check(trials=30, retrains=4))
+    count("driver killed 20 times", kills, hurt.check(trials=30, retrains=True))

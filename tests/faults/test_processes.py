@@ -72,7 +72,7 @@ def test_the_loss_of_ray_ends_the_search_and_it_can_be_taken_up(hurt: Hurt, coun
     os.kill(raylet, signal.SIGKILL)
     assert run.ended() in (1, 130), (run.said, run.lines)
     hurt.finish()
-    count("raylet killed", 1, hurt.check(trials=10, retrains=2))
+    count("raylet killed", 1, hurt.check(trials=10, retrains=True))
 
 
 @pytest.mark.faults

@@ -122,6 +122,6 @@ def test_a_full_disk_ends_the_search_and_it_goes_on_when_there_is_room(
         tables.read(hurt.paths.trials, tables.TRIALS)
         subprocess.run(["mount", "-o", "remount,size=400m", small_disk], check=True)
         hurt.finish()
-        count("full disk", 1, hurt.check(trials=10, retrains=2))
+        count("full disk", 1, hurt.check(trials=10, retrains=True))
     finally:
         hurt.clean()
