@@ -96,7 +96,7 @@ def test_all_that_is_wrong_here_is_said_at_once(source: data.Source, tmp_path: P
         ("uv run", "warning", "RAY_ENABLE_UV_RUN_RUNTIME_ENV=1", "set it to 0"),
         ("storage", "failure", str(file / "results"), "name another with --results-dir"),
         ("placement", "failure", "--gpus-per-trial: no node can hold a trial of 1 CPU and 99 GPU", "the largest node"),
-        ("torch", "failure", "operator torchvision::nms does not exist", "pip install --force-reinstall"),
+        ("torch", "failure", "operator torchvision::nms does not exist", "install both from one place"),
     ):
         assert said[check].startswith(f"{state:<8}{check}: {found}"), said[check]
         assert f"; {mend}" in said[check]
@@ -115,7 +115,7 @@ def cluster() -> Iterator[tuple[str, list[str]]]:
         other, bare = Path(folder) / "other", Path(folder) / "bare"
         fake_version(other, "optuna", "4.2.0")
         write(other / "sitecustomize.py", "import time\nthere = time.time\ntime.time = lambda: there() + 5\n")
-        write(bare / "tune_fmnist" / "__init__.py", "")
+        write(bare / "sitecustomize.py", "import sys\nsys.modules['tune_fmnist'] = None\n")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
         nodes = [
             cluster.head_node,
@@ -145,6 +145,7 @@ def test_every_node_of_a_cluster(cluster: tuple[str, list[str]], tmp_path: Path)
     assert findings["GPUs", other].state == ("ok" if torch.cuda.is_available() else "failure")
     assert findings["node", bare].state == "failure"
     assert findings["node", bare].found.startswith("cannot run this program (")
+    assert "tune_fmnist" in findings["node", bare].found
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,7 +164,7 @@ def test_facts_of_this_machine(facts: Facts, tmp_path: Path) -> None:
     found = of_node(Node("n", {"CPU": 2, "memory": 8 * GIB, "object_store_memory": 0}, facts, 0.0))
     assert {check: one.state for check, one in found.items()} == dict.fromkeys(found, "ok")
     assert json.loads(json.dumps(facts)) == facts
-    assert not look(None)["shared"]
+    assert "storage" not in of_node(Node("n", {"CPU": 1, "memory": GIB}, look(None), 0.0))
 
 
 def test_probe_leaves_nothing_but_what_was_there(tmp_path: Path) -> None:

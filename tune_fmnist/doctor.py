@@ -280,10 +280,11 @@ def _judge(of: Node, placement: Placement | None, results_dir: Path) -> Iterator
         yield finding("GPU", "warning", used > 0.1, found, "end what else runs there")
 
     unwritable, shared = facts["storage"], facts["shared"]
-    found = unwritable or f"{results_dir} {'can be written from there' if shared else 'is not shared with it'}"
-    mend = "name a folder with --results-dir that every node shares: a trial cut off goes on from there"
-    bad: State = "failure" if unwritable else "warning"
-    yield finding("storage", bad, bool(unwritable) or not shared, found, mend)
+    if shared is not None:
+        found = unwritable or f"{results_dir} {'can be written from there' if shared else 'is not shared with it'}"
+        mend = "name a folder with --results-dir that every node shares: a trial cut off goes on from there"
+        bad: State = "failure" if unwritable else "warning"
+        yield finding("storage", bad, bool(unwritable) or not shared, found, mend)
 
     found = f"{abs(of.ahead):.1f} s {'ahead of' if of.ahead > 0 else 'behind'} this machine's"
     yield finding("clock", "warning", abs(of.ahead) > 1, found, "set it by NTP")

@@ -23,14 +23,14 @@ class Facts(TypedDict):
     """A node's facts, in plain values: it may run other versions than the machine that reads them.
 
     ``torch`` and ``storage`` are errors, empty where there is none.  ``gpus`` are those that Torch sees: name and share
-    of the memory in use.  ``shared`` is whether the probe was there.  ``memory`` (available) and ``shm`` (all of it)
-    are bytes, None where the system does not tell.  ``clock`` is in seconds since 1970.
+    of the memory in use.  ``shared`` is whether the probe was there, None without one.  ``memory`` (available) and
+    ``shm`` (all of it) are bytes, None where the system does not tell.  ``clock`` is in seconds since 1970.
     """
 
     versions: dict[str, str]
     torch: str
     gpus: list[tuple[str, float]]
-    shared: bool
+    shared: bool | None
     storage: str
     memory: int | None
     shm: int | None
@@ -50,7 +50,7 @@ def look(probe: Path | None) -> Facts:
         versions=environment.versions(),
         torch=torch_error,
         gpus=gpus,
-        shared=probe is not None and probe.exists(),
+        shared=probe.exists() if probe is not None else None,
         storage=_storage(probe) if probe is not None else "",
         memory=next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None),
         shm=shutil.disk_usage(SHM).total if SHM.exists() else None,
