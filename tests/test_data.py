@@ -473,10 +473,13 @@ def test_interrupted_download_leaves_nothing(mirror: Server, bare: Path) -> None
             caught.wait()
 
     mirror.before = interrupt
+    # A shell's background job begins with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             data.locate(None)
     finally:
+        signal.signal(signal.SIGINT, before)
         caught.set()
     assert list(bare.iterdir()) == []
 
