@@ -285,7 +285,7 @@ def test_which_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert doctor._which_ray(None).mend == "start it, or `ray stop` it"
 
 
-@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:x", "127.0.0.1:99999"])
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:x", "127.0.0.1:1"])
 def test_address_without_a_cluster(tmp_path: Path, address: str) -> None:
     last = list(doctor.examine(None, tmp_path, address, None, None))[-1]
     assert (last.check, last.state, last.mend) == ("Ray", "failure", "start it, or leave it out")
@@ -293,12 +293,12 @@ def test_address_without_a_cluster(tmp_path: Path, address: str) -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_line(terminal: bool) -> None:
-    out = Console(force_terminal=terminal, width=200, file=io.StringIO(), color_system="standard" if terminal else None)
+    out = Console(force_terminal=terminal, width=200 if terminal else 80, file=io.StringIO(), color_system="standard")
     doctor._show(Finding("storage", "[node] 7", "warning", "a long story " * 9 + "ends", "mend it"), out)
     said = out.file.getvalue()  # type: ignore[attr-defined]
     plain = Text.from_ansi(said).plain.splitlines()
     words = f"storage ([node] 7): {'a long story ' * 9}ends; mend it"
     assert ("\x1b" in said) == terminal
     assert " ".join("".join(plain).split()) == f"warning {words}"
-    assert max(map(len, plain)) <= (80 if terminal else 200)
+    assert not terminal or max(map(len, plain)) <= 80
     assert len(plain) == (3 if terminal else 1)

@@ -97,12 +97,10 @@ def examine(
             return
         try:
             stack.enter_context(engine.running_ray(address))
-        except InputError as error:
-            yield _refused("Ray", error)
-            return
-        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-            mend = "start it with this Ray and this Python, and set its token here"
-            yield Finding("Ray", _HERE, "failure", node.last_line(error), mend)
+        except (InputError, ConnectionError, RuntimeError, ValueError, RayError) as error:
+            why = error.what if isinstance(error, InputError) else node.last_line(error)
+            mend = "set its token and RAY_AUTH_MODE=token here, or start it with this Ray and this Python"
+            yield Finding("Ray", _HERE, "failure", f"it answers, but cannot be used: {why}", mend)
             return
         yield _tokens()
         placement = None
@@ -195,7 +193,7 @@ def _which_ray(address: str | None) -> Finding:
     mend = "unset RAY_ADDRESS" if joined == variable else "`ray stop` it"
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, ValueError) as error:
         found, mend = f"nothing answers at {joined} ({error})", f"start it, or {'leave it out' if address else mend}"
         return Finding("Ray", _HERE, "failure", found, mend)
     mend = f"{mend}, or name it with --address if it is meant"
