@@ -100,7 +100,7 @@ def examine(
         except (InputError, ConnectionError, RuntimeError, ValueError, RayError) as error:
             why = error.what if isinstance(error, InputError) else node.last_line(error)
             mend = "set its token and RAY_AUTH_MODE=token here, or start it with this Ray and this Python"
-            yield Finding("Ray", _HERE, "failure", f"it answers, but cannot be used: {why}", mend)
+            yield Finding("Ray", _HERE, "failure", f"its port is open, but {why}", mend)
             return
         yield _tokens()
         placement = None
