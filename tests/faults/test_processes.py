@@ -57,8 +57,9 @@ def test_a_trial_that_runs_out_of_memory_goes_on_in_a_new_process(hurt: Hurt, co
     # No page more than it has: what it asks for next is refused.
     used = int(Path(f"/proc/{worker}/statm").read_text().split()[0]) * resource.getpagesize()
     resource.prlimit(worker, resource.RLIMIT_AS, (used, used))
+    while run.worker_of(1) == worker:
+        continue
     assert run.ended() == 0, run.said
-    assert worker not in run.processes()
     rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
     assert [row["status"] for row in rows] == ["completed"] * 4
     count("out of memory", 1, hurt.check(trials=4))
@@ -105,15 +106,15 @@ def test_a_stalled_trial_fails_by_name_and_the_others_go_on(hurt: Hurt, count: N
     space = tmp_path / "space.toml"
     space.write_text(
         'model = "ann"\n[parameters]\nhidden1 = { type = "categorical", choices = [32, 4096] }\n'
-        "[fixed]\nhidden2 = 4096\nbatch_size = 4\n"
+        "[fixed]\nhidden2 = 4096\nbatch_size = 1\n"
         "[[start]]\nhidden1 = 4096\n[[start]]\nhidden1 = 32\n"
     )
     hurt.arguments = (
-        *("--model", "ann", "--space", space, "--limit-train", "4000", "--max-epochs", "2", "--no-retrain"),
-        *("--trials", "3", "--scheduler", "fifo", "--trial-timeout", "6s"),
+        *("--model", "ann", "--space", space, "--limit-train", "1000", "--max-epochs", "2", "--no-retrain"),
+        *("--trials", "3", "--scheduler", "fifo", "--trial-timeout", "15s"),
     )
     assert hurt.start().ended() == 0
     rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
-    assert rows[1]["status"] == "failed"
-    assert "no epoch within 6 s, --trial-timeout, 3 times" in rows[1]["reason"]
+    assert [row["status"] for row in rows] == ["completed", "failed", "completed"]
+    assert "no epoch within 15 s, --trial-timeout, 3 times" in rows[1]["reason"]
     count("trial stalls", 1, hurt.check(trials=3))
