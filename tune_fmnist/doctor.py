@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 import typer
 
 from tune_fmnist.cli import Debug
-from tune_fmnist.errors import InputError
+from tune_fmnist.errors import InputError, last_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,8 +74,6 @@ def examine(
     """
     yield _packages()
     try:
-        from ray.exceptions import RayError
-
         from tune_fmnist import engine, node
         from tune_fmnist.plan import Plan
     except ImportError as error:
@@ -92,15 +89,16 @@ def examine(
             yield _disk(results_dir, shutil.disk_usage(results_dir).free)
         except OSError as error:
             yield Finding("storage", _HERE, "failure", f"{results_dir}: {error}", "name another with --results-dir")
-        yield (ray := _which_ray(address))
-        if ray.state == "failure":
-            return
         try:
+            which = f"joining the cluster at {engine.find_cluster(address)}" if address else "starting one here"
+            yield Finding("Ray", _HERE, "ok", which)
             stack.enter_context(engine.running_ray(address))
-        except (InputError, ConnectionError, RuntimeError, ValueError, RayError) as error:
-            why = error.what if isinstance(error, InputError) else node.last_line(error)
-            mend = "set its token and RAY_AUTH_MODE=token here, or start it with this Ray and this Python"
-            yield Finding("Ray", _HERE, "failure", f"its port is open, but {why}", mend)
+        except InputError as error:
+            yield _refused("Ray", error)
+            return
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            mend = "see the newest logs in /tmp/ray; free the ports, the memory or the disk that it lacks"
+            yield Finding("Ray", _HERE, "failure", f"cannot be started ({last_line(error)})", mend)
             return
         yield _tokens()
         placement = None
@@ -180,26 +178,6 @@ def _disk(results_dir: Path, free: int) -> Finding:
     return _finding("storage", bad, free < 2 * _GIB, found, "free some, or name another disk with --results-dir")
 
 
-def _which_ray(address: str | None) -> Finding:
-    """Say which Ray a search will use, and whether it answers: Ray itself tries for a quarter of an hour."""
-    from ray._private.services import find_bootstrap_address
-
-    variable, running = os.environ.get("RAY_ADDRESS"), find_bootstrap_address(None)
-    # Without an address, Ray prefers a running one to starting its own.
-    joined = address if address not in {None, "auto"} else variable or running
-    if joined in {None, "local"}:
-        return Finding("Ray", _HERE, "ok", "starting one on this machine")
-    host, _, port = joined.removeprefix("ray://").rpartition(":")
-    mend = "unset RAY_ADDRESS" if joined == variable else "`ray stop` it"
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, ValueError) as error:
-        found, mend = f"nothing answers at {joined} ({error})", f"start it, or {'leave it out' if address else mend}"
-        return Finding("Ray", _HERE, "failure", found, mend)
-    mend = f"{mend}, or name it with --address if it is meant"
-    return _finding("Ray", "warning", address is None, f"joining the cluster at {joined}", mend)
-
-
 def _tokens() -> Finding:
     # Ray sets this when it starts a cluster here, or joins one that it finds by itself.
     mode = os.environ.get("RAY_AUTH_MODE", "").lower()
@@ -248,7 +226,7 @@ def _ask(probe: Path | None) -> list[Node]:
             facts = ray.get(done[0])
             nodes.append(Node(*asked[done[0]], facts, facts["clock"] - arrived))
         except RayError as error:
-            nodes.append(Node(*asked[done[0]], f"cannot run this program ({node.last_line(error)})", 0.0))
+            nodes.append(Node(*asked[done[0]], f"cannot run this program ({last_line(error)})", 0.0))
     return sorted(nodes, key=lambda one: one.name)
 
 
@@ -287,7 +265,7 @@ def _judge(of: Node, placement: Placement | None, results_dir: Path) -> Iterator
     found = f"{abs(of.ahead):.1f} s {'ahead of' if of.ahead > 0 else 'behind'} this machine's"
     yield finding("clock", "warning", abs(of.ahead) > 1, found, "set it by NTP")
 
-    slots = engine._slots(resources, placement.cpus, placement.gpus) if placement else 1
+    slots = engine.slots_of(resources, placement.cpus, placement.gpus) if placement else 1
     store = resources.get("object_store_memory", 0)
     # Ray knows of a container's limit, the system of what others use now.
     memory = min(facts["memory"] or math.inf, resources.get("memory", 0) + store)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
+import socket
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,11 +25,14 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import ray
 from ray import tune
+from ray._private.services import find_bootstrap_address
+from ray.exceptions import RayError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from tune_fmnist import interruption
 from tune_fmnist.data import Split
-from tune_fmnist.errors import InputError
+from tune_fmnist.errors import InputError, last_line
 from tune_fmnist.ledger import Ledger
 from tune_fmnist.searcher import OptunaSearcher
 from tune_fmnist.trial import trainable
@@ -65,49 +67,50 @@ def running_ray(address: str | None) -> Iterator[None]:
     """Join the Ray cluster at ``address``, or start one on this machine; leave or end it afterwards.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: no cluster answers at the address, or it refuses this program.
     """
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address is None:
-        ray.init(include_dashboard=False, **common)
+        # "local" starts one also where another is running already.
+        ray.init(address="local", include_dashboard=False, **common)
     else:
+        found = find_cluster(address)
         try:
-            ray.init(address=address, **common)
-        except (ConnectionError, ValueError) as error:
+            ray.init(address=found, **common)
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
             raise InputError(
-                f"no Ray cluster answers at {address!r} ({error})", key="--address", mend="start it or leave this out"
+                f"the cluster at {found} refuses this program ({last_line(error)})",
+                key="--address",
+                mend="set its token and RAY_AUTH_MODE=token here, or start it with this Ray and this Python",
             ) from None
     # Only errors of this program reach the screen; a trial's own end up in its row.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    with _interrupted_once():
+    with interruption.obeyed_between_steps():
         try:
             yield
         finally:
             ray.shutdown()
 
 
-@contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that tables are written either way; the second of them ends the process at once.
+def find_cluster(address: str) -> str:
+    """Return the address of a cluster that answers; ``auto`` is the one that was started on this machine.
 
-    Ray, once started, would abort the process at the first SIGTERM, and go on with its shutdown at the second Ctrl-C.
+    Ray itself tries an address where nothing answers for a quarter of an hour.
+
+    Raises:
+        InputError: there is none.
     """
-
-    def interrupt(number: int, frame: Any) -> None:
-        for one in before:
-            signal.signal(one, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        # Only the main thread may set handlers; a caller elsewhere keeps its own.
-        yield
-        return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    found = os.environ.get("RAY_ADDRESS") or find_bootstrap_address(None) if address == "auto" else address
+    if found is None:
+        raise InputError("no cluster runs here", key="--address", mend="`ray start --head` one, or leave this out")
+    host, _, port = found.removeprefix("ray://").rpartition(":")
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"nothing answers at {found!r} ({error})", key="--address", mend="start it, or leave this out"
+        ) from None
+    return found
 
 
 def place(cpus_per_trial: float | None, gpus_per_trial: float | None, max_concurrent: int | None) -> Placement:
@@ -119,7 +122,7 @@ def place(cpus_per_trial: float | None, gpus_per_trial: float | None, max_concur
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     gpus = gpus_per_trial if gpus_per_trial is not None else _GPU_SHARE * any(node.get("GPU") for node in nodes)
     cpus = cpus_per_trial if cpus_per_trial is not None else 1.0
-    slots = sum(_slots(node, cpus, gpus) for node in nodes)
+    slots = sum(slots_of(node, cpus, gpus) for node in nodes)
     if slots == 0:
         most = {kind: max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
         raise InputError(
@@ -130,7 +133,8 @@ def place(cpus_per_trial: float | None, gpus_per_trial: float | None, max_concur
     return Placement(cpus, gpus, min(slots, max_concurrent or slots), len(nodes))
 
 
-def _slots(node: dict[str, float], cpus: float, gpus: float) -> int:
+def slots_of(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """Return how many trials fit into a node with these resources, by Ray's names."""
     fits = []
     if cpus:
         fits.append(int(node.get("CPU", 0) / cpus + 1e-9))
@@ -177,6 +181,7 @@ class _Watcher(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._ledger.publish()
         self._on_step(None)
+        interruption.check()
 
     def _reason(self, trial: Trial) -> str:
         """Return the last line of a trial's error: the traceback of its process stands before it."""

@@ -27,3 +27,8 @@ class InputError(Exception):
 
 def _rebuild(what: str, file: Path | str | None, key: str | None, mend: str) -> InputError:
     return InputError(what, file=file, key=key, mend=mend)
+
+
+def last_line(error: Exception) -> str:
+    """Return what an error says; where it comes from another process, that process's traceback stands before it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from optuna.storages.journal import JournalFileBackend
 
+from tune_fmnist import interruption
 from tune_fmnist.paths import STORAGE_PATIENCE_SECONDS, is_full
 
 _RETRY_SECONDS = 0.5
@@ -61,6 +62,7 @@ def _patiently(act: Callable[[], _T], restore: Callable[[], None] = lambda: None
     while True:
         try:
             if failed:
+                interruption.check()
                 restore()
             return act()
         except (OSError, RuntimeError) as error:

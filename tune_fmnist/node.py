@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypedDict
 
 from tune_fmnist import environment
+from tune_fmnist.errors import last_line
 from tune_fmnist.paths import publish
 
 SHM: Final = Path("/dev/shm")  # noqa: S108 -- looked at only
@@ -108,8 +109,3 @@ def write(probe: Path) -> None:
         unnamed.write_text(name)
     if (probe / name).read_text() != name:
         raise OSError("what was written reads back differently")
-
-
-def last_line(error: Exception) -> str:
-    """Return what an error says; where it comes from another process, that process's traceback stands before it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

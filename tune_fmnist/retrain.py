@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from tune_fmnist import data, tables
+from tune_fmnist import data, interruption, tables
 from tune_fmnist.cli import Debug
 from tune_fmnist.config import Config, baseline, config_id, read_config, to_config
 from tune_fmnist.errors import InputError
@@ -259,6 +259,7 @@ def _run_jobs(
                 writer.add(job, result, test.labels)
                 display.step(result["retrain"], job.expected_seconds)
             display.step(None)
+            interruption.check()
 
 
 class _Writer:

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tune_fmnist import interruption
+
+
+def at_work(number: signal.Signals) -> None:
+    """A library's code that loses whatever is raised in it."""
+    with contextlib.suppress(BaseException):
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_end_of_a_step(number: signal.Signals) -> None:
+    before, steps = signal.getsignal(number), 0
+    with pytest.raises(KeyboardInterrupt), interruption.obeyed_between_steps():
+        for _ in range(3):
+            interruption.check()
+            at_work(number)
+            steps += 1
+    assert steps == 1
+    assert signal.getsignal(number) is before
+    # It has been obeyed.
+    interruption.check()
+
+
+def test_a_signal_in_the_last_step_counts() -> None:
+    with pytest.raises(KeyboardInterrupt), interruption.obeyed_between_steps():
+        at_work(signal.SIGINT)
+
+
+def test_another_error_is_not_hidden_by_a_signal() -> None:
+    with pytest.raises(OSError, match="no room"), interruption.obeyed_between_steps():
+        at_work(signal.SIGTERM)
+        raise OSError("no room")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_the_process_at_once(number: signal.Signals) -> None:
+    program = f"""
+import os
+from tune_fmnist import interruption
+with interruption.obeyed_between_steps():
+    os.kill(os.getpid(), {number.value})
+    os.kill(os.getpid(), {number.value})
+print("alive")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (-number, "")
+
+
+def test_a_thread_leaves_the_handlers_alone() -> None:
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work() -> None:
+        with interruption.obeyed_between_steps():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
