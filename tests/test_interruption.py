@@ -21,11 +21,17 @@ def at_work(number: signal.Signals) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_end_of_a_step(number: signal.Signals) -> None:
     before, steps = signal.getsignal(number), 0
-    with pytest.raises(KeyboardInterrupt), interruption.obeyed_between_steps():
-        for _ in range(3):
-            interruption.check()
-            at_work(number)
-            steps += 1
+
+    def work() -> None:
+        nonlocal steps
+        with interruption.obeyed_between_steps():
+            for _ in range(3):
+                interruption.check()
+                at_work(number)
+                steps += 1
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert steps == 1
     assert signal.getsignal(number) is before
     # It has been obeyed.
@@ -38,9 +44,13 @@ def test_a_signal_in_the_last_step_counts() -> None:
 
 
 def test_another_error_is_not_hidden_by_a_signal() -> None:
-    with pytest.raises(OSError, match="no room"), interruption.obeyed_between_steps():
-        at_work(signal.SIGTERM)
-        raise OSError("no room")
+    def work() -> None:
+        with interruption.obeyed_between_steps():
+            at_work(signal.SIGTERM)
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        work()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
