@@ -368,6 +368,16 @@ RECORDS: Final[dict[str, tuple[Callable[[SearchPaths], object], str, str]]] = {
         RETRAIN,
         "results/fake/best/config.json: cannot be read",
     ),
+    "a best one cut off, before more trials": (
+        written(b'{"model"', to="best_config"),
+        f"{RESUME} --trials 99",
+        "results/fake/best/config.json: cannot be read",
+    ),
+    "retrains in CSV, before more trials": (
+        written(b"seed\n", to="retrains"),
+        f"{RESUME} --trials 99",
+        "results/fake/retrains.parquet: is not a readable table",
+    ),
     "a best one that is a list": (
         written(b"[]", to="best_config"),
         RETRAIN,

@@ -282,6 +282,8 @@ def test_trial_without_ray() -> None:
         (["momentum=0.9"], "--set: momentum: 0.9 is refused"),
         (["hidden1=64", "hidden1=-1"], "--set: hidden1: -1 is refused"),
         (["hidden1=2\nhidden2"], "--set: hidden1: '2\\nhidden2' is refused"),
+        (["hidden1=2\nhidden2=3"], "--set: hidden1: '2\\nhidden2=3' is refused"),
+        (["model=cnn"], "--set: 'model=cnn' is no parameter; use --model"),
     ],
 )
 def test_bad_value_is_one_line(values: list[str], says: str) -> None:

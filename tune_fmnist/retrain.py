@@ -273,17 +273,7 @@ class _Writer:
     def __init__(self, paths: SearchPaths, jobs: list[Job]) -> None:
         # Chosen by validation and by order of the seeds, not by the test.
         self._paths, self._best = paths, jobs[0]
-        files = {
-            "test_reads": (paths.test_reads, tables.TEST_READS),
-            "predictions": (paths.predictions, tables.PREDICTIONS),
-            "retrain_epochs": (paths.retrain_epochs, tables.RETRAIN_EPOCHS),
-            "retrains": (paths.retrains, tables.RETRAINS),
-        }
-        self._files = {name: path for name, (path, _) in files.items()}
-        self._tables = {
-            name: tables.read(path, schema) if path.exists() else tables.to_table([], schema)
-            for name, (path, schema) in files.items()
-        }
+        self._tables = read_tables(paths)
         # More trials may have changed the ranks since.
         ranks = {config_id(job.config): job.rank for job in jobs}
         rows = self._tables["retrains"].to_pylist()
@@ -293,8 +283,7 @@ class _Writer:
 
     def _without_model(self) -> set[tuple[str, int]]:
         """Return the best retrain if ``best/`` does not hold its model: it ranked lower when it was retrained."""
-        file = self._paths.best_config
-        saved = read_config(file) if file.exists() else None
+        saved = _saved_config(self._paths)
         return set() if saved == self._best.config else {self._best.key}
 
     def add(self, job: Job, result: dict[str, Any], labels: NDArray[np.uint8]) -> None:
@@ -318,7 +307,7 @@ class _Writer:
             same = pc.and_(pc.equal(table["config_id"], config), pc.equal(table["seed"], seed))
             table = table.filter(pc.invert(same))
         self._tables[name] = pa.concat_tables([table, rows])
-        tables.write(self._tables[name], self._files[name])
+        tables.write(self._tables[name], _files(self._paths)[name][0])
 
     def _save_best(self, job: Job, weights: dict[str, Any]) -> None:
         import torch
@@ -328,6 +317,32 @@ class _Writer:
         model = build(job.config)
         model.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
         save(model, job.config, self._paths.best)
+
+
+def _files(paths: SearchPaths) -> dict[str, tuple[Path, pa.Schema]]:
+    return {
+        "test_reads": (paths.test_reads, tables.TEST_READS),
+        "predictions": (paths.predictions, tables.PREDICTIONS),
+        "retrain_epochs": (paths.retrain_epochs, tables.RETRAIN_EPOCHS),
+        "retrains": (paths.retrains, tables.RETRAINS),
+    }
+
+
+def _saved_config(paths: SearchPaths) -> Config | None:
+    return read_config(paths.best_config) if paths.best_config.exists() else None
+
+
+def read_tables(paths: SearchPaths) -> dict[str, pa.Table]:
+    """Return the retrain tables that are there, empty ones for those that are not.
+
+    Raises:
+        InputError: one of them, or the configuration in ``best/``, cannot be used.
+    """
+    _saved_config(paths)
+    return {
+        name: tables.read(path, schema) if path.exists() else tables.to_table([], schema)
+        for name, (path, schema) in _files(paths).items()
+    }
 
 
 def _predictions(job: Job, result: dict[str, Any], labels: NDArray[np.uint8]) -> pa.Table:

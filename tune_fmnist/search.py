@@ -106,7 +106,7 @@ def _run(
     from tune_fmnist import engine, environment
     from tune_fmnist.ledger import Ledger
     from tune_fmnist.report import report
-    from tune_fmnist.retrain import pending, run_retrain
+    from tune_fmnist.retrain import pending, read_tables, run_retrain
     from tune_fmnist.summary import print_summary
 
     began = time.monotonic()
@@ -115,7 +115,8 @@ def _run(
     ledger = Ledger(paths, info["search_id"], design.max_epochs)
     left = design.trials - len(ledger.trials) + len(ledger.running)
     retrains = {"top_k": design.top_k, "seeds": design.retrain_seeds}
-    # What is wrong with the tables is found before anything is written.
+    # What is wrong with the tables is found before anything is written or trained.
+    read_tables(paths)
     needs_ray = left > 0 or (design.retrain and bool(pending(paths, **retrains)))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     if plan.resume:

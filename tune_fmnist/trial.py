@@ -167,8 +167,12 @@ def main(
         key, _, value = text.partition("=")
         if not key:
             raise InputError(f"{text!r} names no parameter", key="--set", mend="write KEY=VALUE")
+        if key == "model":
+            raise InputError(f"{text!r} is no parameter", key="--set", mend="use --model")
         try:
-            values[key] = tomllib.loads(f"value = {value}")["value"]
+            parsed = tomllib.loads(f"value = {value}")
+            # More than one key: the text goes on after a line's end.
+            values[key] = parsed["value"] if len(parsed) == 1 else value
         except (ValueError, RecursionError):
             # Beside its own error tomllib lets pass those of a number with too many digits and of too deep a nesting.
             values[key] = value
