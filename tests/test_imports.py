@@ -66,7 +66,7 @@ def test_optuna_stays_in_the_searcher() -> None:
 
 def test_torch_is_loaded_only_to_train() -> None:
     assert importers("torch", inside=False) == {"layers", "models", "training", "weights"}
-    users = {"layers", "models", "training", "weights", "trial", "retrain", "checkpoint"}
+    users = {"layers", "models", "training", "weights", "trial", "retrain", "retrains", "checkpoint"}
     assert importers("torch", inside=True) <= users | {"environment", "node", "doctor"}
 
 

@@ -8,23 +8,20 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from tune_fmnist import data, interruption, tables
 from tune_fmnist.cli import Debug
-from tune_fmnist.config import Config, baseline, config_id, read_config, to_config
+from tune_fmnist.config import config_id
 from tune_fmnist.errors import InputError
 from tune_fmnist.lock import only_writer
-from tune_fmnist.names import COMPLETED, STOPPED
 from tune_fmnist.paths import SearchPaths
 from tune_fmnist.results import Results, read_info, write_info
+from tune_fmnist.retrains import Job, RetrainTables, choose, pending
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-    from numpy.typing import NDArray
     from rich.console import Console
 
     from tune_fmnist.engine import Placement
@@ -32,71 +29,6 @@ if TYPE_CHECKING:
 
 _NEEDS: Final = ("name", "model", "seed", "max_epochs", "limit_train", "images", "train_size", "split_hash")
 """What ``search.json`` must hold."""
-
-
-class Job(NamedTuple):
-    """One retrain: a configuration, its rank in the search (None for a baseline outside the top), and a seed."""
-
-    config: Config
-    rank: int | None
-    seed: int
-    epochs: int
-    horizon: int
-    best_val_accuracy: float
-    expected_seconds: float
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return config_id(self.config), self.seed
-
-    @property
-    def is_baseline(self) -> bool:
-        return self.config == baseline(self.config.model)
-
-
-def choose(trials: list[dict[str, Any]], info: dict[str, Any], *, top_k: int, seeds: int) -> list[Job]:
-    """Return the retrains: the ``top_k`` configurations by validation accuracy and the report's, ``seeds`` of each.
-
-    A configuration is trained for the epochs at which its validation accuracy was highest.
-
-    Args:
-        trials: the rows of ``trials.parquet``.
-        info: what ``search.json`` holds.
-
-    Raises:
-        InputError: no trial has a validation accuracy yet.
-    """
-    usable = [row for row in trials if row["status"] in (COMPLETED, STOPPED) and row["best_val_accuracy"] is not None]
-    ranked: dict[str, dict[str, Any]] = {}
-    for row in sorted(usable, key=lambda row: (-row["best_val_accuracy"], row["number"])):
-        ranked.setdefault(row["config_id"], row)
-    first = config_id(baseline(info["model"]))
-    if first not in ranked:
-        raise InputError(
-            "the report's configuration, trial 0, has no validation accuracy",
-            file=info["name"],
-            key="trials.parquet: number 0",
-            mend="see its reason, and search again",
-        )
-    chosen = list(ranked)[:top_k]
-    horizon, scale = info["max_epochs"], info["images"] / info["train_size"]
-    jobs = []
-    for name in chosen + [first] * (first not in chosen):
-        row = ranked[name]
-        per_epoch = row["seconds"] / row["epochs"]
-        jobs += [
-            Job(
-                config=to_config(tables.config_values(row), file="trials.parquet"),
-                rank=chosen.index(name) + 1 if name in chosen else None,
-                seed=seed,
-                epochs=row["best_epoch"],
-                horizon=horizon,
-                best_val_accuracy=row["best_val_accuracy"],
-                expected_seconds=per_epoch * row["best_epoch"] * scale,
-            )
-            for seed in range(info["seed"], info["seed"] + seeds)
-        ]
-    return jobs
 
 
 def train_and_test(job: Job, train: data.Images, sealed: list[Any], gpu: bool, threads: int) -> dict[str, Any]:
@@ -171,18 +103,6 @@ def train_and_test(job: Job, train: data.Images, sealed: list[Any], gpu: bool, t
     }
 
 
-def pending(paths: SearchPaths, *, top_k: int, seeds: int) -> list[Job]:
-    """Return the retrains that are still to be run.
-
-    Raises:
-        InputError: see ``choose``.
-    """
-    trials = tables.read(paths.trials, tables.TRIALS).to_pylist()
-    jobs = choose(trials, read_info(paths), top_k=top_k, seeds=seeds)
-    done = _Writer(paths, jobs).done
-    return [job for job in jobs if job.key not in done]
-
-
 def run_retrain(
     paths: SearchPaths,
     source: data.Source,
@@ -211,7 +131,7 @@ def run_retrain(
     info = read_info(paths)
     trials = tables.read(paths.trials, tables.TRIALS).to_pylist()
     chosen = choose(trials, info, top_k=top_k, seeds=seeds)
-    writer = _Writer(paths, chosen)
+    writer = RetrainTables(paths, chosen)
     jobs = [job for job in chosen if job.key not in writer.done]
     test = data.read_test(source)
     began = time.monotonic()
@@ -234,7 +154,7 @@ def run_retrain(
 
 
 def _run_jobs(
-    jobs: list[Job], train: data.Images, test: data.Images, writer: _Writer, placement: Placement, out: Console
+    jobs: list[Job], train: data.Images, test: data.Images, writer: RetrainTables, placement: Placement, out: Console
 ) -> None:
     import ray
 
@@ -260,100 +180,6 @@ def _run_jobs(
                 display.step(result["retrain"], job.expected_seconds)
             display.step(None)
             interruption.check()
-
-
-class _Writer:
-    """The retrain tables and ``best/``; ``retrains.parquet`` is published last, as the mark that a retrain is done.
-
-    Args:
-        paths: where they are; what is there is taken up.
-        jobs: all retrains of the search; the first is the best one's with the first seed, whose model is kept.
-    """
-
-    def __init__(self, paths: SearchPaths, jobs: list[Job]) -> None:
-        # Chosen by validation and by order of the seeds, not by the test.
-        self._paths, self._best = paths, jobs[0]
-        self._tables = read_tables(paths)
-        # More trials may have changed the ranks since.
-        ranks = {config_id(job.config): job.rank for job in jobs}
-        rows = self._tables["retrains"].to_pylist()
-        ranked = [row | {"rank": ranks.get(row["config_id"])} for row in rows]
-        self._tables["retrains"] = tables.to_table(ranked, tables.RETRAINS)
-        self.done = {(row["config_id"], row["seed"]) for row in rows} - self._without_model()
-
-    def _without_model(self) -> set[tuple[str, int]]:
-        """Return the best retrain if ``best/`` does not hold its model: it ranked lower when it was retrained."""
-        saved = _saved_config(self._paths)
-        return set() if saved == self._best.config else {self._best.key}
-
-    def add(self, job: Job, result: dict[str, Any], labels: NDArray[np.uint8]) -> None:
-        """Publish the rows of a retrain, and its model if it is the best one's; ``labels`` are the test images'."""
-        if job.key == self._best.key:
-            self._save_best(job, result["weights"])
-        self._publish("test_reads", tables.to_table([result["read"]], tables.TEST_READS))
-        self._publish("predictions", _predictions(job, result, labels), instead_of=job.key)
-        self._publish("retrain_epochs", tables.to_table(result["epochs"], tables.RETRAIN_EPOCHS), instead_of=job.key)
-        self._publish("retrains", tables.to_table([result["retrain"]], tables.RETRAINS), instead_of=job.key)
-        self.done.add(job.key)
-
-    def _publish(self, name: str, rows: pa.Table, instead_of: tuple[str, int] | None = None) -> None:
-        """Publish a table with these rows added, in place of those of a retrain that was cut off or is run again."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        table = self._tables[name]
-        if instead_of is not None:
-            config, seed = instead_of
-            same = pc.and_(pc.equal(table["config_id"], config), pc.equal(table["seed"], seed))
-            table = table.filter(pc.invert(same))
-        self._tables[name] = pa.concat_tables([table, rows])
-        tables.write(self._tables[name], _files(self._paths)[name][0])
-
-    def _save_best(self, job: Job, weights: dict[str, Any]) -> None:
-        import torch
-
-        from tune_fmnist.models import build, save
-
-        model = build(job.config)
-        model.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
-        save(model, job.config, self._paths.best)
-
-
-def _files(paths: SearchPaths) -> dict[str, tuple[Path, pa.Schema]]:
-    return {
-        "test_reads": (paths.test_reads, tables.TEST_READS),
-        "predictions": (paths.predictions, tables.PREDICTIONS),
-        "retrain_epochs": (paths.retrain_epochs, tables.RETRAIN_EPOCHS),
-        "retrains": (paths.retrains, tables.RETRAINS),
-    }
-
-
-def _saved_config(paths: SearchPaths) -> Config | None:
-    return read_config(paths.best_config) if paths.best_config.exists() else None
-
-
-def read_tables(paths: SearchPaths) -> dict[str, pa.Table]:
-    """Return the retrain tables that are there, empty ones for those that are not.
-
-    Raises:
-        InputError: one of them, or the configuration in ``best/``, cannot be used.
-    """
-    _saved_config(paths)
-    return {
-        name: tables.read(path, schema) if path.exists() else tables.to_table([], schema)
-        for name, (path, schema) in _files(paths).items()
-    }
-
-
-def _predictions(job: Job, result: dict[str, Any], labels: NDArray[np.uint8]) -> pa.Table:
-    import pyarrow as pa
-
-    name, seed = job.key
-    columns = [[name] * len(labels), [seed] * len(labels), range(len(labels)), labels.astype("int8")]
-    columns += [result["predicted"], result["confidence"]]
-    schema = tables.PREDICTIONS
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return tables.checked(pa.Table.from_arrays(arrays, schema=schema), schema)
 
 
 def retrain(

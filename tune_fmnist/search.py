@@ -106,7 +106,8 @@ def _run(
     from tune_fmnist import engine, environment
     from tune_fmnist.ledger import Ledger
     from tune_fmnist.report import report
-    from tune_fmnist.retrain import pending, read_tables, run_retrain
+    from tune_fmnist.retrain import run_retrain
+    from tune_fmnist.retrains import pending, read_tables
     from tune_fmnist.summary import print_summary
 
     began = time.monotonic()
