@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tune_fmnist.paths import publish
+from tune_fmnist.storage import Folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+
+_NAME = re.compile(r"epoch-\d+\.safetensors")
 
 _KEPT = 2
 """The newest checkpoint and the one before, in case the newest is damaged."""
 
 
 class Checkpoint(NamedTuple):
-    """What ``Checkpoints.newest`` found: the reports of all epochs up to it, and the file with the tensors."""
+    """What ``Checkpoints.newest`` found: the reports of all epochs up to it, and the file that holds the tensors."""
 
     history: list[dict[str, Any]]
-    file: Path
+    content: bytes
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors, on the processor."""
         import safetensors.torch
 
-        loaded: dict[str, Tensor] = safetensors.torch.load_file(self.file)
+        loaded: dict[str, Tensor] = safetensors.torch.load(self.content)
         return loaded
 
 
@@ -41,8 +43,10 @@ class Checkpoints:
         number: the trial's.
     """
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self._folder = folder / f"{number:05d}"
+    def __init__(self, folder: Folder | Path, number: int) -> None:
+        all_trials = Folder(str(folder.resolve())) if isinstance(folder, Path) else folder
+        self._folder = all_trials / f"{number:05d}"
+        self._known: list[str] | None = None
 
     def save(self, tensors: Mapping[str, Tensor], history: list[dict[str, Any]]) -> None:
         """Publish the state after the last epoch of ``history``, and remove all but it and the one before.
@@ -50,45 +54,51 @@ class Checkpoints:
         Raises:
             OSError: it cannot be written; what was there is still there.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         copied = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         rows = json.dumps(history)
         metadata = {"history": rows, "crc": _crc({name: tensor.numpy() for name, tensor in copied.items()}, rows)}
-        file = self._folder / f"epoch-{history[-1]['epoch']:05d}.safetensors"
-        try:
-            with publish(file) as partial:
-                save_file(copied, partial, metadata)
-        except SafetensorError as error:
-            raise OSError(str(error)) from None
+        name = f"epoch-{history[-1]['epoch']:05d}.safetensors"
+        known = self._known if self._known is not None else self._names()
+        self._folder.write(name, save(copied, metadata))
         # A later epoch's is a damaged one, or this epoch would not have been trained again.
-        files = self._files()
-        newest = files.index(file)
-        for other in files[:newest] + files[newest + _KEPT :]:
-            other.unlink(missing_ok=True)
+        earlier = [other for other in known if other < name]
+        self._known = [name, *earlier[: _KEPT - 1]]
+        for other in known:
+            if other not in self._known:
+                self._folder.remove(other)
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that is whole, or None."""
-        from safetensors import SafetensorError, safe_open
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
 
-        for file in self._files():
+        self._known = self._names()
+        for name in self._known:
             try:
-                with safe_open(file, framework="numpy") as opened:
-                    metadata = opened.metadata() or {}
-                if metadata["crc"] == _crc(load_file(file), metadata["history"]):
-                    return Checkpoint(json.loads(metadata["history"]), file)
-            except (SafetensorError, OSError, ValueError, KeyError):
+                content = self._folder.read(name)
+                metadata = _metadata(content)
+                if metadata["crc"] == _crc(load(content), metadata["history"]):
+                    return Checkpoint(json.loads(metadata["history"]), content)
+            except (SafetensorError, OSError, ValueError, KeyError, TypeError):
                 continue
         return None
 
     def remove(self) -> None:
         """Remove all of them: the trial has ended and its rows are in the tables."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.clear()
 
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("epoch-*.safetensors"), reverse=True)
+    def _names(self) -> list[str]:
+        """Return the names of its files, the newest first; nobody else writes there while the trial runs."""
+        return sorted((name for name in self._folder.names() if _NAME.fullmatch(name)), reverse=True)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return what stands beside the tensors: the file begins with the length of a JSON header, 8 bytes, and with it."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return metadata
 
 
 def _crc(arrays: Mapping[str, NDArray[Any]], history: str) -> str:
