@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from tune_fmnist.config import Ann, Cnn, Config, read_config
@@ -74,6 +75,7 @@ def save(model: AnnModel | CnnModel, config: Config, folder: Path) -> None:
     """Publish a model's weights and configuration in ``folder``, for ``load``."""
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with publish(folder / "model.safetensors") as partial:
-        save_file(weights, partial)
+        # Written by itself, a file of safetensors is its owner's alone.
+        partial.write_bytes(to_bytes(weights))
     with publish(folder / "config.json") as partial:
         partial.write_text(config.model_dump_json(indent=2) + "\n")
