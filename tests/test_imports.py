@@ -56,7 +56,7 @@ def reached(module: str) -> set[str]:
 
 
 def test_ray_stays_at_the_edge() -> None:
-    edge = {"trial", "searcher", "scheduler", "engine", "search", "retrain", "doctor"}
+    edge = {"trial", "searcher", "scheduler", "engine", "search", "retrain", "doctor", "probe"}
     assert {"trial", "searcher", "scheduler", "engine", "retrain"} <= importers("ray", inside=True) <= edge
 
 
@@ -65,8 +65,8 @@ def test_optuna_stays_in_the_searcher() -> None:
 
 
 def test_torch_is_loaded_only_to_train() -> None:
-    assert importers("torch", inside=False) == {"layers", "models", "training", "weights"}
-    users = {"layers", "models", "training", "weights", "trial", "retrain", "retrains", "checkpoint"}
+    assert importers("torch", inside=False) == {"graph", "layers", "models", "training", "weights"}
+    users = {"graph", "layers", "models", "training", "weights", "trial", "retrain", "probe", "retrains", "checkpoint"}
     assert importers("torch", inside=True) <= users | {"environment", "node", "doctor"}
 
 

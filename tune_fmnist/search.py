@@ -104,7 +104,9 @@ def _run(
     out: Console,
 ) -> Results:
     from tune_fmnist import engine, environment
+    from tune_fmnist.config import baseline
     from tune_fmnist.ledger import Ledger
+    from tune_fmnist.probe import probe
     from tune_fmnist.report import report
     from tune_fmnist.retrain import run_retrain
     from tune_fmnist.retrains import pending, read_tables
@@ -152,7 +154,11 @@ def _run(
     try:
         if needs_ray:
             with engine.running_ray(plan.address):
-                placement = engine.place(plan.cpus_per_trial, plan.gpus_per_trial, plan.max_concurrent)
+                gpus = plan.gpus_per_trial
+                if gpus is None and (measured := probe(baseline(design.model))):
+                    info["gpu_probe"] = measured._asdict()
+                    gpus = 1 / measured.trials
+                placement = engine.place(plan.cpus_per_trial, gpus, plan.max_concurrent)
                 out.print(f"Ray: {placement}")
                 info |= {"placement": placement._asdict(), "startup_seconds": round(time.monotonic() - began, 1)}
                 write_info(paths, info)

@@ -14,12 +14,16 @@ from torch.nn import functional
 
 from tune_fmnist.config import Config
 from tune_fmnist.data import Images
+from tune_fmnist.graph import CapturedSteps
 from tune_fmnist.models import CLASS_COUNT, build
 from tune_fmnist.names import Precision
 from tune_fmnist.weights import Weights
 
 EVAL_BATCH = 500
 """Images a forward pass in validation and test: larger ones leave the processor's cache (measured, 200 to 4000)."""
+
+GPU_EVAL_BATCH = 4000
+"""The same on a GPU, which smaller ones leave idle between launches; the founding report's CNN takes 0.3 GB then."""
 
 _CHECK_EVERY = 100
 """Steps between two looks for a loss that is no longer finite: a lost trial ends within an epoch, at no cost."""
@@ -121,11 +125,16 @@ def fit(
     if state is not None:
         weights.restore(state)
     steps_per_epoch = math.ceil(len(train.labels) / config.batch_size)
+    training = _Training(config, model, weights, train)
     for epoch in range(after + 1, epochs + 1):
         started = time.perf_counter()
         torch.manual_seed(_epoch_seed(seed, epoch))
         first_step = (epoch - 1) * steps_per_epoch
-        loss, accuracy = _train_epoch(config, model, weights, train, first_step, horizon * steps_per_epoch)
+        rates = [
+            _learning_rate(config, step, horizon * steps_per_epoch)
+            for step in range(first_step, first_step + steps_per_epoch)
+        ]
+        loss, accuracy = training.epoch(rates)
         trained = time.perf_counter()
         val_loss, val_accuracy = math.nan, math.nan
         if validation is not None:
@@ -136,7 +145,7 @@ def fit(
             train_accuracy=accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
-            learning_rate=_learning_rate(config, epoch * steps_per_epoch - 1, horizon * steps_per_epoch),
+            learning_rate=rates[-1],
             train_seconds=trained - started,
             eval_seconds=time.perf_counter() - trained,
         )
@@ -150,8 +159,9 @@ def fit(
 def predict(model: nn.Module, data: DeviceImages) -> Tensor:
     """Return the logits (n, 10), float32, of every image; computed in the type of ``data.images``."""
     model.eval()
+    size = EVAL_BATCH if data.images.device.type == "cpu" else GPU_EVAL_BATCH
     with torch.inference_mode(), _autocast(data.images):
-        return torch.cat([model(batch) for batch in torch.split(data.images, EVAL_BATCH)]).float()
+        return torch.cat([model(batch) for batch in torch.split(data.images, size)]).float()
 
 
 def score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -175,33 +185,63 @@ def _learning_rate(config: Config, step: int, horizon_steps: int) -> float:
     return config.learning_rate * (1 + math.cos(math.pi * step / horizon_steps)) / 2
 
 
-def _train_epoch(
-    config: Config,
-    model: nn.Module,
-    weights: Weights,
-    train: DeviceImages,
-    first_step: int,
-    horizon_steps: int,
-) -> tuple[float, float]:
-    """Train one epoch, or until the loss is no longer finite; return the mean loss and the accuracy over its steps."""
-    model.train()
-    permutation = torch.randperm(len(train.labels), device=train.labels.device)
-    labels = train.labels[permutation]
-    targets = torch.split(functional.one_hot(labels, CLASS_COUNT).float(), config.batch_size)
-    logits: list[Tensor] = []
-    for step, batch in enumerate(torch.split(permutation, config.batch_size)):
-        images = train.images.index_select(0, batch)
-        if config.flip or config.shift:
-            images = _augment(images, config)
-        output = model(images)
-        logits.append(output.detach())
+class _Training:
+    """The epochs of a training, step by step on a processor, as a captured graph on a GPU."""
+
+    def __init__(self, config: Config, model: nn.Module, weights: Weights, train: DeviceImages) -> None:
+        self._config, self._model, self._weights, self._train = config, model, weights, train
+        whole = len(train.labels) // config.batch_size
+        captured = whole > 0 and _capturable(config, train.images.device)
+        self._captured = CapturedSteps(self._step, whole, config.batch_size, train.images.device) if captured else None
+
+    def epoch(self, rates: list[float]) -> tuple[float, float]:
+        """Train one epoch with a learning rate a step, or until the loss is no longer finite.
+
+        Returns:
+            The mean loss and the accuracy over the epoch's steps.
+        """
+        self._model.train()
+        order = torch.randperm(len(self._train.labels), device=self._train.labels.device)
+        labels = self._train.labels[order]
+        targets = functional.one_hot(labels, CLASS_COUNT).float()
+        logits: list[Tensor] = []
+        done = steps = 0
+        if self._captured is not None:
+            logits.append(self._captured.run(order, targets, torch.tensor(rates, device=order.device), _lost))
+            done, steps = len(logits[0]), self._captured.count
+        size = self._config.batch_size
+        if done == steps * size:
+            # Where nothing is left, the split gives one empty batch, for which there is no rate.
+            batches = zip(
+                rates[steps:], torch.split(order[done:], size), torch.split(targets[done:], size), strict=False
+            )
+            for step, (rate, batch, of_batch) in enumerate(batches):
+                logits.append(self._step(batch, of_batch, rate))
+                if _lost(step, logits[-1]):
+                    break
+        seen = torch.cat(logits).float()
+        return score(seen, labels[: len(seen)])
+
+    def _step(self, batch: Tensor, targets: Tensor, rate: float | Tensor) -> Tensor:
+        images = self._train.images.index_select(0, batch)
+        if self._config.flip or self._config.shift:
+            images = _augment(images, self._config)
+        output = self._model(images)
+        logits: Tensor = output.detach()
         # The gradient of the mean cross entropy, written out: through autograd it takes a tenth of the ANN's step.
-        gradient = torch.softmax(logits[-1], 1, dtype=torch.float32).sub_(targets[step]).div_(len(batch))
-        weights.step(output, gradient.to(output.dtype), _learning_rate(config, first_step + step, horizon_steps))
-        if step % _CHECK_EVERY == _CHECK_EVERY - 1 and not gradient.isfinite().all():
-            break
-    seen = torch.cat(logits).float()
-    return score(seen, labels[: len(seen)])
+        gradient = torch.softmax(logits, 1, dtype=torch.float32).sub_(targets).div_(len(batch))
+        self._weights.step(output, gradient.to(output.dtype), rate)
+        return logits
+
+
+def _capturable(config: Config, device: torch.device) -> bool:
+    """Return whether a step can be a graph: how far a batch is moved is decided on the processor, which has no part."""
+    return device.type == "cuda" and not config.shift
+
+
+def _lost(step: int, logits: Tensor) -> bool:
+    """Return, every hundred steps, whether the logits are no longer finite."""
+    return step % _CHECK_EVERY == _CHECK_EVERY - 1 and not logits.isfinite().all()
 
 
 def _augment(images: Tensor, config: Config) -> Tensor:

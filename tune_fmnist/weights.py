@@ -39,7 +39,7 @@ class Weights:
         self._steps = torch.zeros((), device=self._master.device)
         self._momentum = torch.zeros_like(self._master)
 
-    def step(self, output: Tensor, gradient: Tensor, learning_rate: float) -> None:
+    def step(self, output: Tensor, gradient: Tensor, learning_rate: float | Tensor) -> None:
         """Take the optimizer's step, given the loss's gradient with respect to the model's output."""
         gradients = torch.autograd.grad(output, self._parameters, gradient)
         for view, weight_gradient in zip(self._gradients, gradients, strict=True):
