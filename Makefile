@@ -4,8 +4,9 @@ PYTHON ?= python3
 MODEL ?= cnn
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 
-.PHONY: search test test-faults check env results-table clean
+.PHONY: search test test-faults test-gpu check bench env results-table clean
 
 search: env  ## search, retrain, test and report with the defaults: MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
@@ -15,6 +16,12 @@ test: env  ## the tests but those that hurt a search, in under eight minutes on 
 
 test-faults: env  ## searches that are killed, starved and cut off, in under 15 minutes on two cores
 	$(BIN)/python -m pytest -q tests/faults -m 'faults or not faults' $(ARGS)
+
+test-gpu: env  ## what needs a GPU; skipped with the reason elsewhere
+	$(BIN)/python -m pytest -q tests/gpu $(ARGS)
+
+bench: env $(BENCH)/.installed  ## this project beside Ray Tune, Optuna and Syne Tune, in 25 minutes on two cores
+	$(BIN)/python -m benchmarks.compare $(ARGS)
 
 check: env  ## style and types
 	$(BIN)/ruff check .
@@ -32,5 +39,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# Syne Tune's environment lies on top of this one: what it brings along stays out of it.
+$(BENCH)/.installed: $(VENV)/.installed
+	$(BIN)/python -m venv $(BENCH)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tune_fmnist.pth"
+	$(BENCH)/bin/python -m pip install --quiet --constraint constraints.txt syne-tune==0.16.0
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BENCH)

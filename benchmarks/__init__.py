@@ -1,0 +1,1 @@
+"""What this project is measured with; run each with ``python -m benchmarks.NAME``."""

@@ -1,0 +1,1 @@
+"""What a user would run instead of this project, each written as its own documentation does it."""

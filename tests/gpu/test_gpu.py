@@ -1,0 +1,101 @@
+"""Training on a GPU: the captured step, what is resident, and a search that shares the device between trials."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+
+from tune_fmnist import training
+from tune_fmnist.config import Ann, Cnn, Config
+from tune_fmnist.data import Split
+from tune_fmnist.search import search
+from tune_fmnist.training import EpochResult, State, choose_precision, fit, to_device
+
+GPU = torch.device("cuda")
+CONFIGS: list[Config] = [Ann(dropout=0.2), Cnn(dropout=0.3, flip=True, batch_size=60, schedule="cosine")]
+
+
+def trained(config: Config, split: Split, epochs: int = 4) -> list[EpochResult]:
+    seen: list[EpochResult] = []
+    precision = choose_precision(GPU)
+    train, validation = (to_device(part, GPU, precision) for part in (split.train, split.validation))
+    fit(config, train, validation, epochs=epochs, horizon=4, seed=1, on_epoch=lambda r, state: seen.append(r))
+    return seen
+
+
+def test_the_precision_is_what_the_hardware_multiplies() -> None:
+    major, _ = torch.cuda.get_device_capability()
+    assert choose_precision(GPU) == ("bfloat16" if major >= 8 else "float32")
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_captured_step_trains_as_single_steps_do(
+    config: Config, small_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured = trained(config, small_split)
+    monkeypatch.setattr(training, "_capturable", lambda config, device: False)
+    single = trained(config, small_split)
+    # The same numbers are drawn; sums may be taken in another order.
+    for one, other in zip(captured, single, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=0.02)
+        assert one.val_accuracy == pytest.approx(other.val_accuracy, abs=0.03)
+        assert one.learning_rate == other.learning_rate
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_seed_gives_the_same_result_whatever_ran_before(config: Config, small_split: Split) -> None:
+    first = trained(config, small_split)
+    trained(CONFIGS[1] if config.model == "ann" else CONFIGS[0], small_split, epochs=1)
+    again = trained(config, small_split)
+    assert [r.train_loss for r in again] == pytest.approx([r.train_loss for r in first], rel=0.01)
+
+
+def test_a_training_goes_on_from_its_state(small_split: Split) -> None:
+    config, saved = Ann(dropout=0.2), {}
+    train = to_device(small_split.train, GPU, choose_precision(GPU))
+
+    def keep(result: EpochResult, state: State) -> None:
+        saved[result.epoch] = {name: tensor.clone() for name, tensor in state.items()}
+
+    whole = fit(config, train, None, epochs=4, horizon=4, seed=1, on_epoch=keep)
+    rest = fit(config, train, None, epochs=4, horizon=4, seed=1, after=2, state=saved[2])
+    assert rest.last.train_loss == pytest.approx(whole.last.train_loss, rel=0.02)
+
+
+def test_it_learns_what_the_processor_learns(small_split: Split) -> None:
+    processor = torch.device("cpu")
+    train, validation = (to_device(part, processor, "float32") for part in (small_split.train, small_split.validation))
+    expected = fit(Ann(), train, validation, epochs=4, horizon=4, seed=1).last.val_accuracy
+    assert trained(Ann(), small_split)[-1].val_accuracy == pytest.approx(expected, abs=0.05)
+
+
+def test_trials_leave_no_memory_behind(small_split: Split) -> None:
+    trained(CONFIGS[1], small_split, epochs=2)
+    sizes = []
+    for _ in range(4):
+        trained(CONFIGS[1], small_split, epochs=2)
+        gc.collect()
+        torch.cuda.empty_cache()
+        sizes.append(torch.cuda.memory_reserved())
+    assert sizes[-1] <= sizes[0]
+
+
+def test_a_lost_training_ends_early(small_split: Split) -> None:
+    (only,) = trained(Ann(learning_rate=1e30, batch_size=4), small_split)
+    assert only.diverged
+
+
+def test_a_search_shares_the_gpu_as_measured(tmp_path: Path) -> None:
+    results = search(
+        "ann", trials=6, max_epochs=3, limit_train=6000, top_k=1, retrain_seeds=1, results_dir=tmp_path, name="x"
+    )
+    assert set(results.trials["device"]) == {"cuda"}
+    probe, placement = results.info["gpu_probe"], results.info["placement"]
+    assert placement["gpus"] == 1 / probe["trials"]
+    assert placement["slots"] >= probe["trials"] * torch.cuda.device_count()
+    assert probe["images_per_second"]["1"] > 10_000
+    assert 0 < probe["bytes_per_trial"] < probe["bytes"]
+    assert len(results.retrains) == 2

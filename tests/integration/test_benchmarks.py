@@ -1,0 +1,69 @@
+"""The comparison with what a user would run instead, at a size that only shows that it works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks import comparison
+from benchmarks.processes import run
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_same_search_by_this_project_and_by_others(tmp_path: Path) -> None:
+    only = ["--only", "tune_fmnist", "--only", "Ray Tune", "--only", "Optuna"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.compare", "--quick", "--model", "ann", *only, "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    runs = pd.read_parquet(tmp_path / "compare.parquet").set_index("contender")
+    epochs = pd.read_parquet(tmp_path / "compare_epochs.parquet")
+    assert list(runs.index) == ["tune_fmnist", "Ray Tune", "Optuna"]
+    assert (runs["trials"] >= 3).all()
+    assert (runs["epochs"] == epochs.groupby("contender").size()).all()
+    assert not runs["cut"].any()
+    assert (runs["utilisation"] > 0).all()
+    assert (runs["utilisation"] < 1).all()
+    # PyTorch alone takes some hundred million bytes.
+    assert (runs["peak_bytes"] > 3e8).all()
+    assert (tmp_path / "compare.png").stat().st_size > 0
+    assert (epochs["at"] < epochs["contender"].map(runs["seconds"])).all()
+
+
+def test_a_command_is_cut_off_with_all_that_it_started(tmp_path: Path) -> None:
+    child = "import time; open('alive', 'w').close(); time.sleep(600)"
+    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(600)"
+    ran = run([sys.executable, "-c", parent], limit=3, environment={}, folder=tmp_path, log=tmp_path / "log")
+    assert ran.cut
+    assert 3 <= ran.seconds < 20
+    assert (tmp_path / "alive").exists()
+    left = subprocess.run(["pgrep", "-f", "alive"], capture_output=True, text=True, check=False).stdout.split()
+    assert not [pid for pid in left if str(tmp_path) in str(Path(f"/proc/{pid}/cwd").resolve())]
+
+
+def test_the_table_compares_medians_and_equal_times() -> None:
+    def row(contender: str, began: int, seconds: float, rate: float) -> dict[str, object]:
+        figures = {"trials": 2, "epochs": 4, "trials_per_minute": 1.0, "utilisation": 0.5, "best_val_accuracy": 0.9}
+        of = {"model": "ann", "contender": contender, "began": began, "cut": contender != comparison.OURS}
+        return {**of, **figures, "seconds": seconds, "epochs_per_second": rate, "peak_bytes": 2e9}
+
+    runs = pd.DataFrame(
+        [row("tune_fmnist", 0, 10.0, 4.0), row("Optuna", 1, 100.0, 1.0), row("tune_fmnist", 2, 12.0, 6.0)]
+    )
+    epochs = pd.DataFrame(
+        {"model": "ann", "contender": "Optuna", "began": 1, "at": [5.0, 10.9, 11.1], "val_accuracy": [0.7, 0.8, 0.9]}
+    )
+    ours, theirs = comparison.summary(runs, epochs)
+    assert ours["epochs a second"] == "5.00 (4.00 to 6.00)"
+    assert theirs["tune_fmnist does"] == "5.0 times that"
+    assert theirs["wall, s"] == "cut at 100"
+    assert theirs["at equal time"] == "0.8000"
