@@ -8,13 +8,12 @@ import os
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
 import typer
 
@@ -200,34 +199,15 @@ def _share(gpus: float) -> Finding:
 
 
 def _ask(probe: Path | None) -> list[Node]:
-    """Let every node look around, all at once; it takes no CPU from those who compute there."""
-    import ray
-    from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    """Let every node look around, all at once."""
+    from tune_fmnist import engine, node
 
-    from tune_fmnist import node
-
-    alive = [one for one in ray.nodes() if one["Alive"]]  # type: ignore[no-untyped-call]
-    hosts = [one["NodeManagerHostname"] for one in alive]
-    task = ray.remote(num_cpus=0, max_retries=0)(node.look)
-    asked: dict[Any, tuple[str, dict[str, float]]] = {}
-    for one, host in zip(alive, hosts, strict=True):
-        pinned = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(one["NodeID"], soft=False))
-        name = host if hosts.count(host) == 1 else f"{host}:{one['NodeManagerPort']}"
-        asked[pinned.remote(probe)] = (name, one["Resources"])
-    nodes, waiting = [], list(asked)
-    while waiting:
-        done, waiting = ray.wait(waiting, timeout=_PATIENCE)
-        arrived = time.time()
-        if not done:
-            nodes += [Node(*asked[one], f"has not answered for {_PATIENCE} s", 0.0) for one in waiting]
-            break
-        try:
-            facts = ray.get(done[0])
-            nodes.append(Node(*asked[done[0]], facts, facts["clock"] - arrived))
-        except RayError as error:
-            nodes.append(Node(*asked[done[0]], f"cannot run this program ({last_line(error)})", 0.0))
-    return sorted(nodes, key=lambda one: one.name)
+    return [
+        Node(one.node, one.resources, one.error, 0.0)
+        if one.error
+        else Node(one.node, one.resources, one.value, one.value["clock"] - one.arrived)
+        for one in engine.ask_every_node(node.look, probe, patience=_PATIENCE)
+    ]
 
 
 def _judge(of: Node, placement: Placement | None, results_dir: Path) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import os
 import socket
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,31 +27,41 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 import ray
 from ray import tune
 from ray._private.services import find_bootstrap_address
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import ConcurrencyLimiter
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_fmnist import interruption
 from tune_fmnist.data import Split
 from tune_fmnist.errors import InputError, last_line
 from tune_fmnist.ledger import Ledger
 from tune_fmnist.searcher import OptunaSearcher
+from tune_fmnist.storage import Folder
 from tune_fmnist.trial import trainable
 
 _RETRIES = 2
 """How often a trial whose process was lost or raised an error goes on from its checkpoint."""
+
+_COUNT_SECONDS = 2.0
+"""Least time between two counts of the cluster's slots."""
+
+_DEATH_SECONDS = 90.0
+"""How long after the loss of a trial's process Ray may take to see that its node is gone; by default, 65 s."""
 
 _GPU_SHARE = 0.25
 """A trial's share of a GPU by default: one of these models leaves most of a GPU idle."""
 
 
 class Placement(NamedTuple):
-    """What one trial or retrain occupies, and how many run at once."""
+    """What one trial or retrain occupies, and how many run at once; ``most`` is the user's limit."""
 
     cpus: float
     gpus: float
     slots: int
     nodes: int
+    most: int | None = None
 
     @property
     def resources(self) -> dict[str, float]:
@@ -60,6 +71,55 @@ class Placement(NamedTuple):
         gpu = f" and {self.gpus:g} GPU" if self.gpus else ""
         nodes = f" on {self.nodes} nodes" if self.nodes > 1 else ""
         return f"{self.slots} slots of {self.cpus:g} CPU{gpu}{nodes}"
+
+
+class Slots:
+    """The slots of a cluster whose nodes come and go, and how many trials may be under way for them.
+
+    On a cluster that was joined, more are under way than there are slots: what waits is what an autoscaler starts
+    nodes for.  It starts as many as ``most`` needs, and one after the other without it.
+
+    Args:
+        placement: the slots there are now.
+        joined: whether the cluster was here before the search.
+    """
+
+    def __init__(self, placement: Placement, *, joined: bool) -> None:
+        self._placement, self._joined = placement, joined
+        self.now = placement.slots
+        self._seconds = 0.0
+        self._counted = time.monotonic()
+        self._lost = self._dead(ray.nodes())  # type: ignore[no-untyped-call]
+
+    @property
+    def wanted(self) -> int:
+        """How many may be under way, 1 or more."""
+        if not self._joined:
+            return max(1, self.now)
+        return self._placement.most or self.now + 1
+
+    @property
+    def seconds(self) -> float:
+        """The sum of all slots' time so far."""
+        return self._seconds + self.now * (time.monotonic() - self._counted)
+
+    def count(self) -> int | None:
+        """Count again if it is time; return how many nodes were lost since the last time, None if it is not."""
+        now = time.monotonic()
+        if now - self._counted < _COUNT_SECONDS:
+            return None
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        self._seconds, self._counted = self._seconds + self.now * (now - self._counted), now
+        cpus, gpus, *_, most = self._placement
+        slots = sum(slots_of(node["Resources"], cpus, gpus) for node in nodes if node["Alive"])
+        self.now = min(slots, most or slots)
+        dead, before = self._dead(nodes), self._lost
+        self._lost = dead
+        return len(dead - before)
+
+    @staticmethod
+    def _dead(nodes: list[dict[str, Any]]) -> set[str]:
+        return {node["NodeID"] for node in nodes if not node["Alive"]}
 
 
 @contextmanager
@@ -113,8 +173,12 @@ def find_cluster(address: str) -> str:
     return found
 
 
-def place(cpus_per_trial: float | None, gpus_per_trial: float | None, max_concurrent: int | None) -> Placement:
+def place(
+    cpus_per_trial: float | None, gpus_per_trial: float | None, max_concurrent: int | None, *, wait: bool = False
+) -> Placement:
     """Divide the cluster into slots: one CPU each, and a share of a GPU where there are any, unless told otherwise.
+
+    With ``wait``, nodes that can hold a trial may still join: there is no slot yet.
 
     Raises:
         InputError: no node of the cluster can hold one trial.
@@ -123,14 +187,14 @@ def place(cpus_per_trial: float | None, gpus_per_trial: float | None, max_concur
     gpus = gpus_per_trial if gpus_per_trial is not None else _GPU_SHARE * any(node.get("GPU") for node in nodes)
     cpus = cpus_per_trial if cpus_per_trial is not None else 1.0
     slots = sum(slots_of(node, cpus, gpus) for node in nodes)
-    if slots == 0:
+    if slots == 0 and not wait:
         most = {kind: max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
         raise InputError(
             f"no node can hold a trial of {cpus:g} CPU and {gpus:g} GPU",
             key="--gpus-per-trial" if gpus > most["GPU"] else "--cpus-per-trial",
             mend=f"the largest node has {most['CPU']:g} CPU and {most['GPU']:g} GPU",
         )
-    return Placement(cpus, gpus, min(slots, max_concurrent or slots), len(nodes))
+    return Placement(cpus, gpus, min(slots, max_concurrent or slots), len(nodes), max_concurrent)
 
 
 def slots_of(node: dict[str, float], cpus: float, gpus: float) -> int:
@@ -144,13 +208,94 @@ def slots_of(node: dict[str, float], cpus: float, gpus: float) -> int:
     return min(fits)
 
 
-class _Watcher(tune.Callback):
-    """Ray's trials into the ledger's rows."""
+class Answer(NamedTuple):
+    """What a node of the cluster returned, or why it did not; ``arrived`` is when, in seconds since 1970."""
 
-    def __init__(self, ledger: Ledger, on_step: Callable[[int | None], None], timeout: float | None) -> None:
+    node: str
+    resources: dict[str, float]
+    value: Any
+    error: str | None
+    arrived: float
+
+
+def ask_every_node(function: Callable[..., Any], *arguments: Any, patience: float) -> list[Answer]:
+    """Run a function on every node at once, sorted by the nodes' names; it takes no CPU from those who compute there.
+
+    Args:
+        patience: seconds without an answer from any node after which the silent ones count as out of reach.
+    """
+    alive = [one for one in ray.nodes() if one["Alive"]]  # type: ignore[no-untyped-call]
+    hosts = [one["NodeManagerHostname"] for one in alive]
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    asked: dict[Any, tuple[str, dict[str, float]]] = {}
+    for one, host in zip(alive, hosts, strict=True):
+        pinned = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(one["NodeID"], soft=False))
+        name = host if hosts.count(host) == 1 else f"{host}:{one['NodeManagerPort']}"
+        asked[pinned.remote(*arguments)] = (name, one["Resources"])
+    answers, waiting = [], list(asked)
+    while waiting:
+        done, waiting = ray.wait(waiting, timeout=patience)
+        arrived = time.time()
+        if not done:
+            silent = f"has not answered for {patience:g} s"
+            answers += [Answer(*asked[one], None, silent, arrived) for one in waiting]
+            break
+        try:
+            answers.append(Answer(*asked[done[0]], ray.get(done[0]), None, arrived))
+        except RayError as error:
+            why = f"cannot run this program ({last_line(error)})"
+            answers.append(Answer(*asked[done[0]], None, why, arrived))
+    return sorted(answers, key=lambda answer: answer.node)
+
+
+def probe_storage(folder: Folder, key: str) -> None:
+    """Write, read and remove a file of a storage on every node, before the first trial needs it there.
+
+    Args:
+        folder: where the search's files go.
+        key: the option that names it.
+
+    Raises:
+        InputError: a node cannot use it, or sees another folder under its name.
+    """
+    seen = f"probe-{uuid.uuid4().hex}"
+    try:
+        folder.write(seen, b"")
+        try:
+            answers = ask_every_node(_probe, folder, seen, patience=60)
+        finally:
+            folder.remove(seen)
+    except OSError as error:
+        what = f"cannot be used from here ({last_line(error)})"
+        raise InputError(what, file=str(folder), key=key, mend="see that it can be written") from None
+    failed = [(answer.node, answer.error or answer.value) for answer in answers if answer.error or answer.value]
+    if failed:
+        also = f", nor {len(failed) - 1} others of {len(answers)}" if len(failed) > 1 else ""
+        what = f"node {failed[0][0]} cannot use it{also}: {failed[0][1]}"
+        mend = "name a folder that every node shares, or s3://BUCKET/PREFIX, with --storage"
+        raise InputError(what, file=str(folder), key=key, mend=mend)
+
+
+def _probe(folder: Folder, seen: str) -> str:
+    return folder.probe(seen)
+
+
+class _Watcher(tune.Callback):
+    """Ray's trials into the ledger's rows, and the nodes that come and go into the number of trials under way."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        on_step: Callable[[int | None], None],
+        timeout: float | None,
+        slots: Slots,
+        limiter: ConcurrencyLimiter,
+    ) -> None:
         self._ledger, self._on_step, self._timeout = ledger, on_step, timeout
+        self._slots, self._limiter = slots, limiter
         self._told: dict[int, float] = {}
         self._unsaved: set[int] = set()
+        self._losses: list[tuple[float, Trial]] = []
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._told[trial.config["number"]] = time.monotonic()
@@ -167,6 +312,10 @@ class _Watcher(tune.Callback):
         (self._unsaved.add if "unsaved" in result else self._unsaved.discard)(number)
         self._ledger.report(number, result)
 
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        if isinstance(trial.get_pickled_error(), RayActorError):
+            self._losses.append((time.monotonic(), trial))
+
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._ledger.end(trial.config["number"])
         self._on_step(trial.config["number"])
@@ -182,6 +331,18 @@ class _Watcher(tune.Callback):
         self._ledger.publish()
         self._on_step(None)
         interruption.check()
+        if (lost := self._slots.count()) is not None:
+            self._limiter.max_concurrent = self._slots.wanted
+            if lost:
+                self._forgive()
+
+    def _forgive(self) -> None:
+        """Let a node's loss not count as a failure of its trials: they lost their processes before it was noticed."""
+        since = time.monotonic() - _DEATH_SECONDS
+        for at, trial in self._losses:
+            if at >= since and trial.run_metadata.num_failures:
+                trial.run_metadata.num_failures -= 1
+        self._losses.clear()
 
     def _reason(self, trial: Trial) -> str:
         """Return the last line of a trial's error: the traceback of its process stands before it."""
@@ -192,7 +353,7 @@ class _Watcher(tune.Callback):
         return lines[-1]
 
 
-def training(split: Split, checkpoints: Path, timeout: float | None) -> Callable[[dict[str, Any]], None]:
+def training(split: Split, checkpoints: Folder, timeout: float | None) -> Callable[[dict[str, Any]], None]:
     """Return the function that trains a trial on ``split``, which every process of a node shares without a copy.
 
     Args:
@@ -200,7 +361,7 @@ def training(split: Split, checkpoints: Path, timeout: float | None) -> Callable
         timeout: seconds after which an epoch that has not ended ends its process.
     """
     function: Callable[[dict[str, Any]], None] = tune.with_parameters(
-        trainable, split=split, checkpoints=checkpoints.resolve(), timeout=timeout
+        trainable, split=split, checkpoints=checkpoints, timeout=timeout
     )
     return function
 
@@ -215,6 +376,7 @@ def run_trials(
     trials: int,
     time_budget: float | None,
     timeout: float | None = None,
+    slots: Slots | None = None,
     on_step: Callable[[int | None], None],
 ) -> None:
     """Run trials until there are enough or the time is up; their rows are in ``ledger`` when this returns.
@@ -224,12 +386,15 @@ def run_trials(
         searcher: suggests configurations and is told how each trial ended.
         scheduler: stops trials early.
         ledger: gets the rows.
-        placement: what a trial occupies and how many run at once.
+        placement: what a trial occupies.
+        slots: how many run at once; those of the placement, on a cluster of this process's own, if None.
         trials: how many to run, those included that go on.
         time_budget: seconds after which no trial goes on; None for no limit.
         timeout: what ``training`` was given; a trial that it ended says so.
         on_step: called at least ten times a second with None, and with a trial's number when it has ended.
     """
+    slots = slots or Slots(placement, joined=False)
+    limiter = ConcurrencyLimiter(searcher, slots.wanted)
     with tempfile.TemporaryDirectory(prefix="tune_fmnist-") as scratch:
         try:
             tune.run(
@@ -237,13 +402,12 @@ def run_trials(
                 name="trials",
                 storage_path=str(Path(scratch)),
                 num_samples=trials,
-                search_alg=searcher,
+                search_alg=limiter,
                 scheduler=scheduler,
-                max_concurrent_trials=placement.slots,
                 resources_per_trial=placement.resources,
                 time_budget_s=time_budget,
                 reuse_actors=True,
-                callbacks=[_Watcher(ledger, on_step, timeout)],
+                callbacks=[_Watcher(ledger, on_step, timeout, slots, limiter)],
                 raise_on_failed_trial=False,
                 max_failures=_RETRIES,
                 verbose=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -31,9 +31,13 @@ class Ledger:
         paths: where the tables are.
         search_id: what the trials' names begin with.
         max_epochs: the length of a trial that is not stopped.
+        discard: called with a trial's number when its end is in the table; removes its checkpoints if None.
     """
 
-    def __init__(self, paths: SearchPaths, search_id: str, max_epochs: int) -> None:
+    def __init__(
+        self, paths: SearchPaths, search_id: str, max_epochs: int, discard: Callable[[int], None] | None = None
+    ) -> None:
+        self._discard = discard or self._remove_checkpoints
         self._paths, self._search_id, self.max_epochs = paths, search_id, max_epochs
         self.trials: dict[int, dict[str, Any]] = {}
         self.counts: Counter[str] = Counter()
@@ -189,5 +193,8 @@ class Ledger:
         self._settled = settled
         # Only now does a trial that has ended no longer need its checkpoints.
         for number in self._ended:
-            Checkpoints(self._paths.checkpoints, number).remove()
+            self._discard(number)
         self._ended.clear()
+
+    def _remove_checkpoints(self, number: int) -> None:
+        Checkpoints(self._paths.checkpoints, number).remove()

@@ -50,6 +50,7 @@ class Plan(BaseModel):
     max_concurrent: int | None = Field(default=None, ge=1)
     trial_timeout: Seconds = None
     address: str | None = None
+    storage: str | None = None
     top_k: int | None = Field(default=None, ge=1)
     retrain_seeds: int | None = Field(default=None, ge=1, le=1000)
     retrain: bool | None = None

@@ -24,7 +24,7 @@ from tune_fmnist.retrains import Job, RetrainTables, choose, pending
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tune_fmnist.engine import Placement
+    from tune_fmnist.engine import Placement, Slots
 
 
 _NEEDS: Final = ("name", "model", "seed", "max_epochs", "limit_train", "images", "train_size", "split_hash")
@@ -108,6 +108,7 @@ def run_retrain(
     source: data.Source,
     images: data.Images,
     placement: Placement,
+    slots: Slots,
     *,
     top_k: int,
     seeds: int,
@@ -139,7 +140,7 @@ def run_retrain(
     out.print(
         f"retraining {configurations} configurations on {len(images.labels):,} images, {len(jobs)} retrains in all"
     )
-    _run_jobs(jobs, images, test, writer, placement, out)
+    _run_jobs(jobs, images, test, writer, placement, slots, out)
     before = info.get("retrain", {}).get("seconds", 0.0)
     info["retrain"] = {
         "top_k": top_k,
@@ -154,14 +155,23 @@ def run_retrain(
 
 
 def _run_jobs(
-    jobs: list[Job], train: data.Images, test: data.Images, writer: RetrainTables, placement: Placement, out: Console
+    jobs: list[Job],
+    train: data.Images,
+    test: data.Images,
+    writer: RetrainTables,
+    placement: Placement,
+    slots: Slots,
+    out: Console,
 ) -> None:
     import ray
 
     from tune_fmnist.screen import RetrainDisplay
 
-    display = RetrainDisplay(out, [job.expected_seconds for job in jobs], placement.slots)
-    task = ray.remote(train_and_test).options(num_cpus=placement.cpus, num_gpus=placement.gpus)
+    display = RetrainDisplay(out, [job.expected_seconds for job in jobs], max(1, slots.now))
+    # Ray runs one that was lost with its node again, on another.
+    task = ray.remote(train_and_test).options(
+        num_cpus=placement.cpus, num_gpus=placement.gpus, scheduling_strategy="SPREAD"
+    )
     train_ref, test_ref = ray.put(train), ray.put(test)
     threads = max(1, int(placement.cpus))
     # The longest first: a long one that starts last would leave the other slots idle.
@@ -169,7 +179,8 @@ def _run_jobs(
     running: dict[ray.ObjectRef[Any], Job] = {}
     with display.shown():
         while waiting or running:
-            while waiting and len(running) < placement.slots:
+            slots.count()
+            while waiting and len(running) < slots.wanted:
                 job = waiting.pop(0)
                 running[task.remote(job, train_ref, [test_ref], placement.gpus > 0, threads)] = job
             ended, _ = ray.wait(list(running), timeout=0.25)
@@ -224,7 +235,8 @@ def retrain(
 
             with engine.running_ray(address):
                 placement = engine.place(cpus_per_trial, gpus_per_trial, None)
-                run_retrain(paths, source, images, placement, top_k=top_k, seeds=seeds, out=out)
+                slots = engine.Slots(placement, joined=address is not None)
+                run_retrain(paths, source, images, placement, slots, top_k=top_k, seeds=seeds, out=out)
     report(paths.folder)
     results = Results(paths)
     print_summary(results, out)

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import uuid
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +18,11 @@ from tune_fmnist import data
 from tune_fmnist.cli import Debug
 from tune_fmnist.errors import InputError
 from tune_fmnist.lock import only_writer
+from tune_fmnist.mirror import Mirror
 from tune_fmnist.paths import SearchPaths, is_full
 from tune_fmnist.plan import RECORDED, Design, Plan
 from tune_fmnist.results import Results, read_info, write_info
+from tune_fmnist.storage import Folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,18 +46,31 @@ def search(model: str | None = None, *, out: Console | None = None, **options: A
     from tune_fmnist import screen
 
     plan = Plan.of(model=model, **options)
-    out = out or screen.console()
+    with ExitStack() as held:
+        return _search(plan, held, out or screen.console())
+
+
+def _search(plan: Plan, held: ExitStack, out: Console) -> Results:
+    """Search; the storage, where there is one, is ``held`` until all has been copied there."""
     if plan.resume:
         if plan.name is None:
             raise InputError("which search?", key="--resume", mend="give its --name")
         paths = SearchPaths.named(plan.results_dir, plan.name)
+        mirror = _mirror(plan.storage or _recorded_storage(paths), paths, held)
+        if mirror:
+            mirror.fetch()
         info = read_info(paths, *RECORDED)
         design = Design.recorded(info, plan, paths.search)
     else:
         design = Design.new(plan)
         name = f"{design.model}-{datetime.now():%Y%m%d-%H%M%S}" if plan.name is None else plan.name
         paths = SearchPaths.named(plan.results_dir, name)
+        mirror = _mirror(plan.storage, paths, held)
+        if mirror and mirror.exists():
+            what, mend = f"{name!r} exists already", "use another, or --resume"
+            raise InputError(what, file=str(mirror.folder), key="--name", mend=mend)
         info = {"name": name, "search_id": uuid.uuid4().hex[:8], "search_seconds": 0.0, "resumed_at": []}
+    info["storage"] = str(mirror.storage) if mirror else None
     source = data.locate(plan.data_root, out.print)
     images = data.limited(data.read_training(source), design.limit_train, design.seed)
     split = data.split(images, design.seed)
@@ -71,7 +87,15 @@ def search(model: str | None = None, *, out: Console | None = None, **options: A
             mend="give the --data-root it ran on",
         )
     with only_writer(paths):
-        return _run(plan, design, info, paths, source, images, split, out)
+        return _run(plan, design, info, paths, mirror, source, images, split, out)
+
+
+def _recorded_storage(paths: SearchPaths) -> str | None:
+    return read_info(paths).get("storage") if paths.search.exists() else None
+
+
+def _mirror(storage: str | None, paths: SearchPaths, held: ExitStack) -> Mirror | None:
+    return held.enter_context(Mirror(paths, Folder.at(storage)).held()) if storage else None
 
 
 def _create(paths: SearchPaths) -> None:
@@ -98,6 +122,7 @@ def _run(
     design: Design,
     info: dict[str, Any],
     paths: SearchPaths,
+    mirror: Mirror | None,
     source: data.Source,
     images: data.Images,
     split: data.Split,
@@ -115,7 +140,7 @@ def _run(
     began = time.monotonic()
     if info.get("state") == "finished" and not paths.trials.exists():
         raise InputError("there is no such table", file=paths.trials, mend="restore it or search again")
-    ledger = Ledger(paths, info["search_id"], design.max_epochs)
+    ledger = Ledger(paths, info["search_id"], design.max_epochs, mirror.discard if mirror else None)
     left = design.trials - len(ledger.trials) + len(ledger.running)
     retrains = {"top_k": design.top_k, "seeds": design.retrain_seeds}
     # What is wrong with the tables is found before anything is written or trained.
@@ -123,7 +148,10 @@ def _run(
     needs_ray = left > 0 or (design.retrain and bool(pending(paths, **retrains)))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     if plan.resume:
-        info["search_seconds"] += _lost_seconds(info, paths)
+        lost = _lost_seconds(info, paths)
+        info["search_seconds"] += lost
+        if "slot_seconds" in info:
+            info["slot_seconds"] += lost * info["placement"]["slots"]
         info["resumed_at"].append(now)
         if left > 0:
             info.pop("utilisation", None)
@@ -145,6 +173,8 @@ def _run(
         "git_commit": environment.git_commit(),
     }
     write_info(paths, info)
+    if mirror:
+        mirror.begin()
     out.print(
         f"{'taking up' if plan.resume else 'search'} {info['name']}: {design.trials} trials of up to "
         f"{design.max_epochs} epochs, {design.searcher} and {design.scheduler}, seed {design.seed}"
@@ -158,15 +188,21 @@ def _run(
                 if gpus is None and (measured := probe(baseline(design.model))):
                     info["gpu_probe"] = measured._asdict()
                     gpus = 1 / measured.trials
-                placement = engine.place(plan.cpus_per_trial, gpus, plan.max_concurrent)
+                placement = engine.place(plan.cpus_per_trial, gpus, plan.max_concurrent, wait=_waits(plan))
                 out.print(f"Ray: {placement}")
+                if mirror or placement.nodes > 1:
+                    engine.probe_storage(
+                        mirror.folder if mirror else Folder.at(str(paths.folder)),
+                        "--storage" if mirror else "--results-dir",
+                    )
                 info |= {"placement": placement._asdict(), "startup_seconds": round(time.monotonic() - began, 1)}
                 write_info(paths, info)
                 if left > 0:
-                    _run_trials(plan, design, info, paths, split, ledger, placement, left, out)
+                    _run_trials(plan, design, info, paths, mirror, split, ledger, placement, left, out)
                 _record_utilisation(info, paths)
                 if design.retrain:
-                    run_retrain(paths, source, images, placement, **retrains, out=out)
+                    slots = engine.Slots(placement, joined=plan.address is not None)
+                    run_retrain(paths, source, images, placement, slots, **retrains, out=out)
         else:
             _record_utilisation(info, paths)
     except KeyboardInterrupt:
@@ -184,6 +220,8 @@ def _run(
             raise OSError(errno.ENOSPC, what, str(paths.folder)) from error
         _close(paths, "failed", began)
         raise
+    if mirror:
+        mirror.finish()
     shutil.rmtree(paths.checkpoints, ignore_errors=True)
     _close(paths, "finished", began)
     report(paths.folder)
@@ -192,11 +230,17 @@ def _run(
     return results
 
 
+def _waits(plan: Plan) -> bool:
+    """Return whether an autoscaler may start the nodes that are asked for."""
+    return plan.address is not None and plan.max_concurrent is not None
+
+
 def _run_trials(
     plan: Plan,
     design: Design,
     info: dict[str, Any],
     paths: SearchPaths,
+    mirror: Mirror | None,
     split: data.Split,
     ledger: Ledger,
     placement: Placement,
@@ -223,11 +267,20 @@ def _run_trials(
     display = screen.SearchDisplay(
         out, ledger, trials=design.trials, slots=placement.slots, time_budget=plan.time_budget
     )
+    slots = engine.Slots(placement, joined=plan.address is not None)
+
+    def step(ended: int | None) -> None:
+        display.step(ended)
+        if mirror:
+            mirror.check()
+
     began = time.monotonic()
     try:
         with display.shown():
             engine.run_trials(
-                engine.training(split, paths.checkpoints, plan.trial_timeout),
+                engine.training(
+                    split, mirror.checkpoints if mirror else Folder.at(str(paths.checkpoints)), plan.trial_timeout
+                ),
                 searcher,
                 scheduler,
                 ledger,
@@ -235,9 +288,12 @@ def _run_trials(
                 trials=left,
                 time_budget=plan.time_budget,
                 timeout=plan.trial_timeout,
-                on_step=display.step,
+                slots=slots,
+                on_step=step,
             )
     finally:
+        before = info.get("slot_seconds", placement.slots * info["search_seconds"])
+        info["slot_seconds"] = round(before + slots.seconds, 1)
         info["search_seconds"] = round(info["search_seconds"] + time.monotonic() - began, 1)
         write_info(paths, info)
 
@@ -268,7 +324,10 @@ def _record_utilisation(info: dict[str, Any], paths: SearchPaths) -> None:
     """
     if "utilisation" in info:
         return
-    results, slots = Results(paths), info["placement"]["slots"]
+    results = Results(paths)
+    slot_seconds = info.get("slot_seconds", info["placement"]["slots"] * info["search_seconds"])
+    # Nodes may have come and gone: their mean.
+    slots = slot_seconds / info["search_seconds"]
     epochs, trials = results.epochs, results.trials
     busy = epochs["train_seconds"] + epochs["eval_seconds"]
     last_start = trials["started_at"].max()
@@ -277,7 +336,7 @@ def _record_utilisation(info: dict[str, Any], paths: SearchPaths) -> None:
     after = (epochs["reported_at"] - last_start).dt.total_seconds().clip(lower=0.0)
     before = (busy - after).clip(lower=0.0).sum()
     waited = None if info["resumed_at"] or window <= 0 else round(float(before / (slots * window)), 4)
-    info["utilisation"] = round(float(busy.sum() / (slots * info["search_seconds"])), 4)
+    info["utilisation"] = round(float(busy.sum() / slot_seconds), 4)
     info["utilisation_while_trials_wait"] = waited
     write_info(paths, info)
 
@@ -299,6 +358,7 @@ def main(
     max_concurrent: Annotated[int | None, typer.Option(help="trials at once [all that fit]")] = None,
     trial_timeout: Annotated[str | None, typer.Option(help="give up an epoch after 90s, 10m or 2h")] = None,
     address: Annotated[str | None, typer.Option(help="a running Ray cluster [start one here]")] = None,
+    storage: Annotated[str | None, typer.Option(help="a folder all machines share, or s3://BUCKET/PREFIX")] = None,
     top_k: Annotated[int | None, typer.Option(help="how many of the best configurations to retrain [3]")] = None,
     retrain_seeds: Annotated[int | None, typer.Option(help="seeds of each retrain [3]")] = None,
     retrain: Annotated[bool | None, typer.Option(help="retrain and test the best ones [yes]")] = None,

@@ -16,6 +16,7 @@ from tune_fmnist.cli import Debug
 from tune_fmnist.config import to_config
 from tune_fmnist.data import Split
 from tune_fmnist.errors import InputError
+from tune_fmnist.storage import Folder
 
 if TYPE_CHECKING:
     from tune_fmnist.training import State
@@ -125,11 +126,11 @@ def _watch(timeout: float | None) -> None:
         faulthandler.dump_traceback_later(timeout, exit=True)
 
 
-def trainable(job: dict[str, Any], split: Split, checkpoints: Path, timeout: float | None) -> None:
+def trainable(job: dict[str, Any], split: Split, checkpoints: Folder, timeout: float | None) -> None:
     """The function that Ray Tune runs: one call a trial, in a process that has run other trials before.
 
     Args:
-        checkpoints: the folder with a folder for each trial's checkpoints.
+        checkpoints: the folder with a folder for each trial's checkpoints, on a storage that every node reaches.
     """
     from ray import tune
 
