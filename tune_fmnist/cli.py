@@ -12,7 +12,7 @@ from tune_fmnist.errors import InputError
 
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
-COMMANDS = ("search", "retrain", "report", "trial", "doctor")
+COMMANDS = ("search", "retrain", "report", "trial", "doctor", "cluster")
 
 
 def run() -> None:
