@@ -11,11 +11,11 @@ BENCH := .venv-bench
 search: env  ## search, retrain, test and report with the defaults: MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
 
-test: env  ## the tests but those that hurt a search, in under eight minutes on two cores
-	$(BIN)/python -m pytest -q --ignore=tests/faults $(ARGS)
+test: env  ## the tests but the long ones, in under eight minutes on two cores
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-faults: env  ## searches that are killed, starved and cut off, in under 15 minutes on two cores
-	$(BIN)/python -m pytest -q tests/faults -m 'faults or not faults' $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 tests/faults -m 'faults or not faults' $(ARGS)
 
 test-gpu: env  ## what needs a GPU; skipped with the reason elsewhere
 	$(BIN)/python -m pytest -q tests/gpu $(ARGS)

@@ -13,7 +13,7 @@ from tune_fmnist.names import ModelName, SchedulerName, SearcherName
 from tune_fmnist.paths import default_space
 from tune_fmnist.space import Space, from_values, read_space, to_json
 
-DEFAULT_SIZE: Final[dict[str, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 6)}
+DEFAULT_SIZE: Final[dict[str, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 5)}
 """Trials and epochs of a search of about ten minutes on two cores, the retrains included."""
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}

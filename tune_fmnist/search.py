@@ -345,7 +345,7 @@ def main(
     model: Annotated[str | None, typer.Option(help="ann or cnn")] = None,
     space: Annotated[Path | None, typer.Option(help="a search space [search_spaces/MODEL.toml]")] = None,
     trials: Annotated[int | None, typer.Option(help="how many [ann 40, cnn 12]")] = None,
-    max_epochs: Annotated[int | None, typer.Option(help="epochs of the longest trial [ann 27, cnn 6]")] = None,
+    max_epochs: Annotated[int | None, typer.Option(help="epochs of the longest trial [ann 27, cnn 5]")] = None,
     time_budget: Annotated[str | None, typer.Option(help="end the search after 90s, 10m or 2h")] = None,
     searcher: Annotated[str | None, typer.Option(help="tpe, gp or random [tpe]")] = None,
     scheduler: Annotated[str | None, typer.Option(help="asha or fifo [asha]")] = None,

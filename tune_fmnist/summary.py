@@ -26,7 +26,7 @@ def print_summary(results: Results, out: Console) -> None:
         for row in results.retrains.sort_values("rank").drop_duplicates("config_id").to_dict("records"):
             test = tested[row["config_id"]]
             ranks = [f"rank {row['rank']:.0f}"] if row["rank"] == row["rank"] else []
-            name = ", ".join(ranks + ["the report's, here"] * row["is_baseline"]) or "no longer ranked"
+            name = ", ".join(ranks + ["report's, here"] * row["is_baseline"]) or "no longer ranked"
             compared = ["", ""] if row["is_baseline"] else [f"{test['difference']:+.4f}", p_text(test["p_value"])]
             interval = f"{test['low']:.4f} to {test['high']:.4f}"
             validation = f"{row['best_val_accuracy']:.4f}"
@@ -55,7 +55,9 @@ def print_summary(results: Results, out: Console) -> None:
     took = duration(info["search_seconds"])
     out.print(f"{len(results.trials)} trials ({states}), {len(results.epochs)} epochs in {took}{busy}")
     folder = results.paths.folder
-    out.print(f"tables, model and report: {folder}; open {results.paths.report}")
-    out.print(f"go on: python -c \"import pandas; print(pandas.read_parquet('{results.paths.trials}'))\"")
+    # Without line ends of its own, what is longer than the screen can be copied whole.
+    out.print(f"tables, model and report: {folder}; open {results.paths.report}", soft_wrap=True)
+    read = f"import pandas; print(pandas.read_parquet('{results.paths.trials}'))"
+    out.print(f'go on: python -c "{read}"', soft_wrap=True)
     if not retrained:
-        out.print(f"       python -m tune_fmnist.retrain {folder}")
+        out.print(f"       python -m tune_fmnist.retrain {folder}", soft_wrap=True)

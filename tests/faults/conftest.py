@@ -21,9 +21,6 @@ class Count(NamedTuple):
     found: int
 
 
-_COUNTS: list[Count] = []
-
-
 @pytest.fixture
 def hurt(tmp_path: Path) -> Iterator[Hurt]:
     """A search that has not begun."""
@@ -33,21 +30,30 @@ def hurt(tmp_path: Path) -> Iterator[Hurt]:
 
 
 @pytest.fixture
-def count() -> Callable[[str, int, tuple[int, int]], None]:
+def count(request: pytest.FixtureRequest) -> Callable[[str, int, tuple[int, int]], None]:
     """Note for the table: the fault, how often it was tried, and what ``Hurt.check`` returned."""
 
     def note(fault: str, times: int, rows: tuple[int, int]) -> None:
-        _COUNTS.append(Count(fault, times, *rows))
+        # In the test's report, which also reaches the terminal from another process.
+        request.node.user_properties.append(("fault", Count(fault, times, *rows)._asdict()))
 
     return note
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _COUNTS:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    counts = [
+        Count(**value)
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "fault"
+    ]
+    if not counts:
         return
-    width = max(len(count.fault) for count in _COUNTS)
+    width = max(len(count.fault) for count in counts)
     terminalreporter.section("faults")
     terminalreporter.write_line(f"{'fault':<{width}}  times  rows expected  rows found  lost")
-    for count in _COUNTS:
+    for count in sorted(counts):
         line = f"{count.fault:<{width}}  {count.times:>5}  {count.expected:>13}  {count.found:>10}"
         terminalreporter.write_line(f"{line}  {count.expected - count.found:>4}")

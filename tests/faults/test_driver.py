@@ -34,6 +34,7 @@ def kill_often(hurt: Hurt, planned: list[Moment]) -> int:
     return kills
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_search_whose_driver_is_killed_loses_nothing(hurt: Hurt, count: Note, seed: int) -> None:
     hurt.arguments += SMALL
@@ -56,6 +57,7 @@ def test_a_search_whose_driver_is_killed_while_it_retrains_loses_nothing(hurt: H
     count("driver killed in retrains", kills, hurt.check(trials=10, retrains=True))
 
 
+@pytest.mark.faults
 def test_a_kill_before_the_record_is_written_does_not_block_the_name(hurt: Hurt, count: Note) -> None:
     hurt.arguments += ("--trials", "2", "--no-retrain")
     run = hurt.start()

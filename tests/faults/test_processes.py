@@ -33,6 +33,7 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(hurt: Hurt, count: Note) -> 
     count("trial's process killed", 2, hurt.check(trials=4))
 
 
+@pytest.mark.faults
 def test_a_trial_that_is_killed_each_time_fails_and_the_others_go_on(hurt: Hurt, count: Note) -> None:
     hurt.arguments += ALL_EPOCHS
     run = hurt.start()
@@ -71,6 +72,7 @@ def wide(hurt: Hurt, folder: Path, batch_size: int, *options: str) -> None:
     hurt.arguments = ("--model", "ann", "--space", str(space), "--no-retrain", "--scheduler", "fifo", *options)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("times", "status"), [(1, "completed"), (3, "failed")])
 def test_a_trial_that_runs_out_of_memory(hurt: Hurt, count: Note, tmp_path: Path, times: int, status: str) -> None:
     wide(hurt, tmp_path, 256, "--trials", "3", "--limit-train", "1000", "--max-epochs", "5")
@@ -84,6 +86,7 @@ def test_a_trial_that_runs_out_of_memory(hurt: Hurt, count: Note, tmp_path: Path
     count(f"out of memory, times: {times}", times, hurt.check(trials=3))
 
 
+@pytest.mark.faults
 def test_the_loss_of_ray_ends_the_search_and_it_can_be_taken_up(hurt: Hurt, count: Note) -> None:
     hurt.arguments += ("--trials", "10", "--top-k", "1", "--retrain-seeds", "1")
     run = hurt.start()

@@ -16,6 +16,7 @@ Note = Callable[[str, int, tuple[int, int]], None]
 SMALL = ("--trials", "4", "--top-k", "1", "--retrain-seeds", "1")
 
 
+@pytest.mark.faults
 def test_a_second_writer_is_refused_and_a_dead_one_blocks_nobody(hurt: Hurt, count: Note) -> None:
     hurt.arguments += SMALL
     first = hurt.start()
@@ -32,6 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in [*folder.glob("*.parquet"), folder / "optuna.journal"]}
 
 
+@pytest.mark.faults
 def test_taking_up_a_finished_search(hurt: Hurt, count: Note, tmp_path: Path) -> None:
     hurt.arguments += SMALL
     assert hurt.start().ended() == 0

@@ -23,6 +23,7 @@ def caught(pid: int, number: signal.Signals) -> bool:
     return bool(mask >> (number - 1) & 1)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_search_with_its_tables_written(hurt: Hurt, count: Note, number: signal.Signals) -> None:
     hurt.arguments += LONG
@@ -39,6 +40,7 @@ def test_a_signal_ends_a_search_with_its_tables_written(hurt: Hurt, count: Note,
     count(number.name, 1, hurt.check(trials=12, retrains=True))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_it_at_once(hurt: Hurt, count: Note, number: signal.Signals) -> None:
     hurt.arguments += LONG

@@ -40,7 +40,7 @@ def kill_with_checkpoints(hurt: Hurt) -> int:
     return len(newest.history)
 
 
-@pytest.mark.parametrize("damaged", [1, 2])
+@pytest.mark.parametrize("damaged", [1, pytest.param(2, marks=pytest.mark.faults)])
 def test_damaged_checkpoints_cost_the_epochs_they_held(hurt: Hurt, count: Note, damaged: int) -> None:
     hurt.arguments += ALL_EPOCHS
     epoch = kill_with_checkpoints(hurt)
@@ -60,6 +60,7 @@ def test_damaged_checkpoints_cost_the_epochs_they_held(hurt: Hurt, count: Note, 
     count(f"damaged checkpoints: {damaged}", 1, hurt.check(trials=6))
 
 
+@pytest.mark.faults
 def test_a_storage_that_is_away_for_a_while_costs_nothing(hurt: Hurt, count: Note) -> None:
     hurt.arguments += ALL_EPOCHS
     run = hurt.start()
@@ -104,6 +105,7 @@ def fill(disk: Path, run: Run) -> None:
                 os.sched_yield()
 
 
+@pytest.mark.faults
 def test_a_full_disk_ends_the_search_and_it_goes_on_when_there_is_room(
     small_disk: Path, tmp_path: Path, count: Note
 ) -> None:
