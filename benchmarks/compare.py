@@ -9,6 +9,7 @@ table and the figure.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 import time
@@ -29,6 +30,7 @@ from tune_fmnist import data, environment
 from tune_fmnist.paths import SearchPaths, default_space
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+SYNE: Final = "Syne Tune"
 SYNE_TUNE: Final = ROOT / ".venv-bench" / "bin" / "python"
 """Syne Tune has an environment of its own, on top of this one: ``make bench`` makes it."""
 
@@ -50,7 +52,7 @@ CONTENDERS: Final = {
     "tune_fmnist": [sys.executable],
     "Ray Tune": [sys.executable, "-m", "benchmarks.contenders.ray_tune"],
     "Optuna": [sys.executable, "-m", "benchmarks.contenders.optuna_alone"],
-    "Syne Tune": [str(SYNE_TUNE), "-m", "benchmarks.contenders.syne_tune_asha"],
+    SYNE: [str(SYNE_TUNE), "-m", "benchmarks.contenders.syne_tune_asha"],
 }
 
 
@@ -125,10 +127,21 @@ def _row(ran: Ran, epochs: pd.DataFrame, job: Job) -> dict[str, Any]:
         "epochs_per_second": len(epochs) / seconds,
         "trials_per_minute": 60 * trials / seconds,
         "utilisation": busy / (job.slots * seconds),
+        "utilisation_while_trials_wait": _while_trials_wait(epochs, job.slots),
         "best_val_accuracy": epochs["val_accuracy"].max(),
         "first_report_seconds": epochs["at"].min(),
         "peak_bytes": ran.peak_bytes,
     }
+
+
+def _while_trials_wait(epochs: pd.DataFrame, slots: int) -> float:
+    """Return the share of the slots' time in training and evaluation between the first and the last trial's start."""
+    busy = epochs["train_seconds"] + epochs["eval_seconds"]
+    starts = (epochs["at"] - busy)[epochs["epoch"] == 1]
+    window = starts.max() - starts.min()
+    # An epoch that straddles the last start counts by the share of it that lies before.
+    before = (busy - (epochs["at"] - starts.max()).clip(lower=0.0)).clip(lower=0.0).sum()
+    return float(before / (slots * window)) if window > 0 else math.nan
 
 
 def main(
@@ -147,7 +160,7 @@ def main(
     table = comparison.Tables(out, add=add)
     facts = {
         "hardware": environment.hardware(),
-        "versions": environment.versions() | {"syne-tune": _syne_tune_version()},
+        "versions": environment.versions() | ({"syne-tune": _syne_tune_version()} if not only or SYNE in only else {}),
         "git_commit": environment.git_commit(),
     }
     for repeat in range(repeats):

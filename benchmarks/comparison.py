@@ -56,6 +56,7 @@ def summary(runs: pd.DataFrame, epochs: pd.DataFrame) -> list[dict[str, str]]:
                 "tune_fmnist does": _factor(ours["epochs_per_second"].median(), group["epochs_per_second"].median()),
                 "trials a minute": _spread(group["trials_per_minute"], "{:.1f}"),
                 "utilisation": _spread(group["utilisation"], "{:.2f}"),
+                "while trials wait": _spread(group["utilisation_while_trials_wait"], "{:.2f}"),
                 "best validation accuracy": _spread(group["best_val_accuracy"], "{:.4f}"),
                 "at equal time": _spread(_at_equal_time(group, ours, epochs), "{:.4f}"),
                 "peak memory, GB": _spread(group["peak_bytes"] / 1e9, "{:.1f}"),

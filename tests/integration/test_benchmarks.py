@@ -29,7 +29,7 @@ def test_the_same_search_by_this_project_and_by_others(tmp_path: Path) -> None:
     epochs = pd.read_parquet(tmp_path / "compare_epochs.parquet")
     assert list(runs.index) == ["tune_fmnist", "Ray Tune", "Optuna"]
     assert (runs["trials"] >= 3).all()
-    assert (runs["epochs"] == epochs.groupby("contender").size()).all()
+    assert runs["epochs"].to_dict() == epochs.groupby("contender").size().to_dict()
     assert not runs["cut"].any()
     assert (runs["utilisation"] > 0).all()
     assert (runs["utilisation"] < 1).all()
@@ -53,6 +53,7 @@ def test_a_command_is_cut_off_with_all_that_it_started(tmp_path: Path) -> None:
 def test_the_table_compares_medians_and_equal_times() -> None:
     def row(contender: str, began: int, seconds: float, rate: float) -> dict[str, object]:
         figures = {"trials": 2, "epochs": 4, "trials_per_minute": 1.0, "utilisation": 0.5, "best_val_accuracy": 0.9}
+        figures["utilisation_while_trials_wait"] = 0.9
         of = {"model": "ann", "contender": contender, "began": began, "cut": contender != comparison.OURS}
         return {**of, **figures, "seconds": seconds, "epochs_per_second": rate, "peak_bytes": 2e9}
 
