@@ -127,6 +127,8 @@ class _Record(TypedDict, total=False):
     started_at: _Moment
     resumed_at: list[_Moment]
     search_seconds: _Seconds
+    slot_seconds: _Seconds
+    storage: str | None
     wall_seconds: _Seconds
 
 
