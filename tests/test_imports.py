@@ -67,7 +67,7 @@ def test_optuna_stays_in_the_searcher() -> None:
 def test_torch_is_loaded_only_to_train() -> None:
     assert importers("torch", inside=False) == {"graph", "layers", "models", "training", "weights"}
     users = {"graph", "layers", "models", "training", "weights", "trial", "retrain", "probe", "retrains", "checkpoint"}
-    assert importers("torch", inside=True) <= users | {"environment", "node", "doctor"}
+    assert importers("torch", inside=True) <= users | {"node", "doctor"}
 
 
 @pytest.mark.parametrize("module", ["report", "figures", "statistics", "words", "results", "tables", "names"])

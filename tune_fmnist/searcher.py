@@ -63,8 +63,9 @@ class OptunaSearcher(Searcher):
         if searcher == "tpe" and space.conditional():
             arguments = {**arguments, "group": True}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._journal = Journal(journal)
         self.study = optuna.create_study(
-            storage=JournalStorage(Journal(journal)),
+            storage=JournalStorage(self._journal),
             direction="maximize",
             study_name=name,
             load_if_exists=True,
@@ -78,6 +79,7 @@ class OptunaSearcher(Searcher):
         self._unfinished: list[int] = []
         if not known:
             self._begin()
+            self._journal.sync()
 
     def _begin(self) -> None:
         values = self._space.values(baseline(self._space.model))
@@ -111,6 +113,7 @@ class OptunaSearcher(Searcher):
                     self.study.tell(running.trial, state=TrialState.PRUNED)
                 else:
                     self.study.tell(running.trial, row["best_val_accuracy"])
+        self._journal.sync()
 
     def _is_outside(self) -> bool:
         return self._space.values(baseline(self._space.model)) is None
@@ -128,6 +131,8 @@ class OptunaSearcher(Searcher):
         running = self._take(self._unfinished.pop(0)) if self._unfinished else _Running(self.study.ask(), {})
         config = self._space.sample(lambda name, parameter: _suggest(running.trial, name, parameter))
         self._running[trial_id] = running
+        # A trial that is in the tables must have its parameters in the study, whatever happens to this machine.
+        self._journal.sync()
         return self._job(running.trial.number, config, running)
 
     def _job(self, number: int, config: Config, known: _Running | None = None) -> dict[str, Any]:
@@ -152,12 +157,13 @@ class OptunaSearcher(Searcher):
             return
         if error or result is None or result["diverged"]:
             self.study.tell(running.trial, state=TrialState.FAIL)
-            return
-        running.report(result)
-        if result["epoch"] < self._max_epochs:
-            self.study.tell(running.trial, state=TrialState.PRUNED)
         else:
-            self.study.tell(running.trial, max(running.steps.values()))
+            running.report(result)
+            if result["epoch"] < self._max_epochs:
+                self.study.tell(running.trial, state=TrialState.PRUNED)
+            else:
+                self.study.tell(running.trial, max(running.steps.values()))
+        self._journal.sync()
 
     def finish(self) -> None:
         """Close the trials that were cut off with the search: samplers learn from one that stays RUNNING."""
@@ -165,6 +171,7 @@ class OptunaSearcher(Searcher):
             if not running.ended:
                 self.study.tell(running.trial, state=TrialState.PRUNED if running.steps else TrialState.FAIL)
         self._running.clear()
+        self._journal.sync()
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the journal holds all that the study knows, and Ray's pickles would run code when loaded."""
