@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 import tempfile
 import time
@@ -155,6 +156,8 @@ def main(
     out: Annotated[Path, typer.Option(help="where tables and figure go")] = ROOT / "benchmarks" / "results",
 ) -> None:
     """Compare this project with what a user would run instead."""
+    # Whoever ends this command ends what it runs as well.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sizes = {name: size for name, size in (QUICK if quick else SIZES).items() if not model or name in model}
     out.mkdir(parents=True, exist_ok=True)
     table = comparison.Tables(out, add=add)

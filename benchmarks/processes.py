@@ -97,10 +97,11 @@ def run(command: list[str], *, limit: float, environment: Mapping[str, str], fol
             process.wait(limit)
         except subprocess.TimeoutExpired:
             cut = True
-        ended = time.time()
-        stop.set()
-        watcher.join()
-        _end(process)
+        finally:
+            ended = time.time()
+            stop.set()
+            watcher.join()
+            _end(process)
     return Ran(started, ended, peak, process.returncode, cut)
 
 
