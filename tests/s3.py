@@ -45,7 +45,7 @@ def serving(folder: Path, host: str = "127.0.0.1", inside: tuple[str, ...] = ())
     ports = [f"-{name}={port}" for name, port in zip(names, others, strict=False)]
     command = [
         *inside, program, "server", f"-dir={folder}", f"-ip={host}", "-s3", f"-s3.config={config}",
-        f"-s3.port={s3}", f"-s3.port.grpc={others[-1]}", "-volume.max=4", "-master.volumeSizeLimitMB=64", *ports,
+        f"-s3.port={s3}", f"-s3.port.grpc={others[-1]}", "-volume.max=100", "-master.volumeSizeLimitMB=64", *ports,
     ]  # fmt: skip
     with (folder / "weed.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
