@@ -21,6 +21,9 @@ _GAIN: Final = 1.1
 _MEMORY_SHARE: Final = 0.8
 """The share of a GPU's memory that trials may fill; the widest configurations take more than the measured one."""
 
+_PATIENCE: Final = 60.0
+"""Seconds for all trainings to have begun."""
+
 _IMAGES: Final = 60_000
 _EPOCH: Final = 6_400
 """Images that are resident, and images of an epoch of the measurement."""
@@ -43,20 +46,30 @@ class Probe(NamedTuple):
 
 
 def probe(config: Config) -> Probe | None:
-    """Measure how many trainings of ``config`` a GPU of the joined cluster takes at once; None without a GPU."""
-    import ray
+    """Measure how many trainings of ``config`` a GPU of the joined cluster takes at once.
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    cores = [int(node["CPU"] // node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1 and node.get("CPU")]
-    if not cores or max(cores) < 1:
+    None without a GPU, or where others occupy what the measurement needs for longer than a minute.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]  # type: ignore[no-untyped-call]
+    cores = {node["NodeID"]: int(node["Resources"].get("CPU", 0) // node["Resources"]["GPU"]) for node in nodes}
+    node = max(cores, key=lambda name: cores[name], default=None)
+    if node is None or cores[node] < 1:
         return None
-    counts = [count for count in (1, 2, 4, MOST) if count <= max(cores)]
-    # Shares of an equal size land on one GPU before another is touched.
-    trainer = ray.remote(num_cpus=1, num_gpus=1 / counts[-1])(_Trainer)
+    counts = [count for count in (1, 2, 4, MOST) if count <= cores[node]]
+    # On one node, shares that fill a GPU land on one before another is touched.
+    pinned = NodeAffinitySchedulingStrategy(node, soft=False)
+    trainer: Any = ray.remote(num_cpus=1, num_gpus=1 / counts[-1])(_Trainer)
+    trainer = trainer.options(scheduling_strategy=pinned)
     trainers: list[Any] = [trainer.remote(config) for _ in range(counts[-1])]
     try:
         # The first training of each loads libraries and allocates what it needs.
-        ray.get([one.rate.remote(0.0) for one in trainers])
+        first = [one.rate.remote(0.0) for one in trainers]
+        if ray.wait(first, num_returns=len(first), timeout=_PATIENCE)[1]:
+            return None
+        ray.get(first)
         used, total = ray.get(trainers[0].memory.remote())
         rates = {count: sum(ray.get([one.rate.remote(_SECONDS) for one in trainers[:count]])) for count in counts}
     finally:
