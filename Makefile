@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 
-.PHONY: search test test-faults test-gpu check bench env results-table clean
+.PHONY: search test test-faults test-cluster test-gpu check bench env results-table clean
 
 search: env  ## search, retrain, test and report with the defaults: MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
@@ -16,6 +16,11 @@ test: env  ## the tests but the long ones, in under eight minutes on two cores
 
 test-faults: env  ## searches that are killed, starved and cut off, in under 15 minutes on two cores
 	$(BIN)/python -m pytest -q -n 2 tests/faults -m 'faults or not faults' $(ARGS)
+
+test-cluster: env  ## a search over three hosts made of namespaces; needs root, installs from Debian; under 12 minutes
+	tests/cluster/install.sh
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	$(BIN)/python -m pytest -q -rs tests/cluster -m 'faults or not faults' $(ARGS)
 
 test-gpu: env  ## what needs a GPU; skipped with the reason elsewhere
 	$(BIN)/python -m pytest -q tests/gpu $(ARGS)

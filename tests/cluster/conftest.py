@@ -1,0 +1,35 @@
+"""Three hosts and a client with an S3 server, for all tests of a session."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.lab import CLIENT, NETWORK, Lab, skip_without
+from tests.s3 import S3, serving, weed
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Three hosts, the first of which is to be the head, and a client."""
+    skip_without()
+    # Not in /tmp: each host has its own.
+    with tempfile.TemporaryDirectory(prefix="lab-", dir="/var/tmp") as name:
+        lab = Lab(Path(name) / "lab", 3)
+        try:
+            lab.build()
+            yield lab
+        finally:
+            lab.destroy()
+
+
+@pytest.fixture(scope="session")
+def s3_of_lab(lab: Lab) -> Iterator[S3]:
+    """An S3 server at the client, which all hosts reach."""
+    if weed() is None:
+        pytest.skip("no S3 server is installed: pip install 'tune-fmnist[cluster]'")
+    with serving(lab.folder / "s3", f"{NETWORK}.{CLIENT}", lab.client.inside) as server:
+        yield server

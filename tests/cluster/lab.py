@@ -1,0 +1,200 @@
+"""Several hosts on one machine, as network and process namespaces, with real sshd: what `ray up` needs to be real.
+
+Processors and memory are not divided between them.  No host has a way out of the lab's network.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.s3 import KEYS
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NETWORK, CLIENT = "10.77.0", 254
+_PREFIX = f"tf{os.getpid() % 10_000}"
+_PATIENCE = 180.0
+
+
+def missing() -> str | None:
+    """Return why the lab cannot be built here, or None."""
+    if os.geteuid() != 0:
+        return "namespaces need root"
+    for program in ("/usr/sbin/sshd", "rsync", "ip", "nsenter", "unshare"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed: apt-get install openssh-server rsync iproute2 util-linux"
+    made = subprocess.run(["ip", "netns", "add", f"{_PREFIX}-try"], capture_output=True, text=True, check=False)
+    if made.returncode:
+        return f"namespaces cannot be made here: {made.stderr.strip()}"
+    subprocess.run(["ip", "netns", "delete", f"{_PREFIX}-try"], check=True)
+    return None
+
+
+def _run(*command: object) -> None:
+    subprocess.run([str(word) for word in command], check=True)
+
+
+@dataclass
+class Host:
+    """A host: ``number`` is the last part of its address."""
+
+    number: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def name(self) -> str:
+        return f"host{self.number}"
+
+    @property
+    def address(self) -> str:
+        return f"{NETWORK}.{self.number}"
+
+    @property
+    def pid(self) -> int:
+        """Its process 1, seen from here: the child of `unshare`, which `ip` has become."""
+        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+
+    @property
+    def inside(self) -> tuple[str, ...]:
+        """What to put before a command that is to run there."""
+        return ("nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-u", "-i")
+
+    def path(self, path: str) -> Path:
+        """Return one of its files as it is seen from here."""
+        return Path(f"/proc/{self.pid}/root{path}")
+
+    def run(self, *command: object, timeout: float = 300, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command there."""
+        done = subprocess.run(
+            [*self.inside, "env", "-C", str(ROOT), *map(str, command)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert not check or done.returncode == 0, (command, done.stdout[-3000:], done.stderr[-3000:])
+        return done
+
+    def processes(self, pattern: str) -> list[str]:
+        """Return the command lines there that match a pattern."""
+        return self.run("pgrep", "-af", pattern, check=False).stdout.splitlines()
+
+
+def environment() -> dict[str, str]:
+    """Return what a command has in its environment there: nothing of this process's but the language."""
+    path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "USER": "root", "SHELL": "/bin/bash", "TERM": "dumb"}
+
+
+@dataclass
+class Lab:
+    """A network with a client and ``count`` hosts; everything of it is under ``folder``."""
+
+    folder: Path
+    count: int
+    hosts: list[Host] = field(default_factory=list)
+
+    def build(self) -> None:
+        """Make the network, start the hosts and the client."""
+        self.folder.mkdir(parents=True)
+        _run("ip", "netns", "add", f"{_PREFIX}-net")
+        _run("ip", "-n", f"{_PREFIX}-net", "link", "add", "bridge", "type", "bridge")
+        _run("ip", "-n", f"{_PREFIX}-net", "link", "set", "bridge", "up")
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "key")
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "host_key")
+        for number in (CLIENT, *range(1, self.count + 1)):
+            self.hosts.append(self._start(number))
+        self.await_true(lambda: all((host.folder / "ready").exists() for host in self.hosts), "the hosts")
+
+    @property
+    def client(self) -> Host:
+        return self.hosts[0]
+
+    def host(self, number: int) -> Host:
+        return self.hosts[number]
+
+    def _start(self, number: int) -> Host:
+        name, folder = f"{_PREFIX}-{number}", self.folder / str(number)
+        for part in ("root/.ssh", "root/.aws", "tmp"):
+            (folder / part).mkdir(parents=True)
+        (folder / "tmp").chmod(0o1777)
+        hosts = "".join(f"{NETWORK}.{other} host{other}\n" for other in (CLIENT, *range(1, self.count + 1)))
+        (folder / "hosts").write_text(f"127.0.0.1 localhost\n{hosts}")
+        (folder / "root" / "env").symlink_to(Path(sys.executable).parent.parent)
+        (folder / "root" / ".bashrc").write_text("")
+        (folder / "root" / ".profile").write_text(". ~/.bashrc\n")
+        shutil.copy(self.folder / "key", folder / "root" / ".ssh" / "id_ed25519")
+        keys = {name.lower(): value for name, value in KEYS.items() if "KEY" in name}
+        credentials = "".join(f"{key} = {value}\n" for key, value in keys.items())
+        (folder / "root" / ".aws" / "credentials").write_text(f"[default]\n{credentials}")
+        (folder / "sshd_config").write_text(
+            f"HostKey {self.folder}/host_key\nAuthorizedKeysFile {self.folder}/key.pub\nStrictModes no\n"
+            "PermitRootLogin yes\nUsePAM no\nPidFile none\nMaxStartups 100\n"
+        )
+        network = f"{_PREFIX}-net"
+        _run("ip", "netns", "add", name)
+        _run("ip", "link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", f"v{number}", "netns", network)
+        _run("ip", "-n", network, "link", "set", f"v{number}", "master", "bridge", "up")
+        _run("ip", "-n", name, "address", "add", f"{NETWORK}.{number}/24", "dev", "eth0")
+        for link in ("lo", "eth0"):
+            _run("ip", "-n", name, "link", "set", link, "up")
+        isolated = "unshare --mount --pid --fork --uts --ipc --mount-proc --propagation private --kill-child"
+        init = ROOT / "tests" / "cluster" / "init.sh"
+        with (folder / "init.log").open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    "ip",
+                    "netns",
+                    "exec",
+                    name,
+                    *isolated.split(),
+                    "bash",
+                    init,
+                    f"host{number}",
+                    folder,
+                    sys.base_prefix,
+                ],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment(),
+            )
+        return Host(number, folder, process)
+
+    def link(self, number: int, state: str) -> None:
+        """Cut a host's link (``down``), or mend it (``up``)."""
+        _run("ip", "-n", f"{_PREFIX}-net", "link", "set", f"v{number}", state)
+
+    def await_true(self, happens: Any, what: str, patience: float = _PATIENCE) -> None:
+        """Wait until something is so."""
+        until = time.monotonic() + patience
+        while not happens():
+            assert time.monotonic() < until, f"not within {patience:g} s: {what}"
+            # It is looked at from outside: nothing tells when it happens.
+            time.sleep(0.5)
+
+    def destroy(self) -> None:
+        """End all processes and remove the network."""
+        for host in self.hosts:
+            host.process.kill()
+            host.process.wait()
+        for name in (*(str(host.number) for host in self.hosts), "net"):
+            subprocess.run(["ip", "netns", "delete", f"{_PREFIX}-{name}"], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def skip_without() -> None:
+    """Skip a test where no lab can be built."""
+    if why := missing():
+        pytest.skip(why)

@@ -1,0 +1,130 @@
+"""The way of a user over three hosts: up, a search that is hurt, its tables, down."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.lab import ROOT, Host, Lab
+from tests.s3 import S3
+from tune_fmnist import tables
+from tune_fmnist.paths import SearchPaths
+
+RAY = r"raylet|gcs_server|ray::|ray/_private|monitor\.py"
+TRIALS, EPOCHS = 60, 9
+
+
+def laid_over(lab: Lab) -> str:
+    """Return clusters/onprem.yaml with the few values that must differ: addresses, key, and what shares a processor."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "clusters" / "onprem.yaml").read_text())
+    addresses = [host.address for host in lab.hosts[1:]]
+    config["provider"] |= {"head_ip": addresses[0], "worker_ips": addresses[1:]}
+    config["auth"]["ssh_user"] = "root"
+    # The environment is the one that runs the tests.
+    config["setup_commands"] = [line for line in config["setup_commands"] if "pip install" not in line]
+    size = "--num-cpus=1 --object-store-memory=300000000"
+    for name in ("head_start_ray_commands", "worker_start_ray_commands"):
+        config[name] = [re.sub(r"ray start", f"ray start {size}", line) for line in config[name]]
+    return yaml.safe_dump(config)
+
+
+def command(lab: Lab, *arguments: object, check: bool = True) -> str:
+    """Run ``tune-fmnist cluster`` at the client."""
+    done = lab.client.run("python", "-m", "tune_fmnist.cluster", *arguments, check=check)
+    return done.stdout + done.stderr
+
+
+def alive(lab: Lab) -> int:
+    """Return how many nodes the head counts."""
+    script = "import ray; ray.init('auto', log_to_driver=False); print('alive', sum(n['Alive'] for n in ray.nodes()))"
+    environment = ("env", "RAY_AUTH_MODE=token")
+    said = lab.host(1).run(*environment, "python", "-c", script, check=False).stdout
+    found = re.search(r"alive (\d+)", said)
+    return int(found[1]) if found else 0
+
+
+def rows_of(head: Host) -> list[dict[str, Any]]:
+    file = head.path("/root/results/night/trials.parquet")
+    return tables.read(file, tables.TRIALS).to_pylist() if file.exists() else []
+
+
+def ended(head: Host) -> int:
+    return sum(row["status"] != "running" for row in rows_of(head))
+
+
+@pytest.fixture
+def cluster(lab: Lab) -> Iterator[str]:
+    """The cluster's file, at the client; the cluster is taken down whatever happens."""
+    file = "/root/cluster.yaml"
+    lab.client.path(file).write_text(laid_over(lab))
+    yield file
+    command(lab, "down", file, check=False)
+
+
+@pytest.mark.faults
+def test_search_survives_a_killed_and_a_cut_off_node(lab: Lab, s3_of_lab: S3, cluster: str, tmp_path: Path) -> None:
+    head, killed, cut = (lab.host(number) for number in (1, 2, 3))
+    command(lab, "up", cluster)
+    lab.await_true(lambda: alive(lab) == 3, "three nodes")
+    uri = s3_of_lab.uri("searches")
+    options = (
+        *("--model", "ann", "--trials", TRIALS, "--max-epochs", EPOCHS, "--limit-train", 20000, "--scheduler", "fifo"),
+        *("--top-k", 1, "--retrain-seeds", 2, "--storage", uri, "--name", "night"),
+    )
+    assert "search night runs" in command(lab, "submit", cluster, "--", *options)
+    log = head.path("/root/results/night.log")
+    lab.await_true(lambda: ended(head) >= 4, f"four trials: {log.read_text() if log.exists() else ''}")
+    assert "3 slots of 1 CPU on 3 nodes" in log.read_text()
+
+    killed.run("pkill", "-9", "raylet")
+    before = ended(head)
+    lab.await_true(lambda: ended(head) >= before + 3, "trials after a raylet was killed")
+    lab.link(cut.number, "down")
+    before = ended(head)
+    lab.await_true(lambda: ended(head) >= before + 3, "trials after a link was cut")
+    lab.link(cut.number, "up")
+    # The autoscaler starts Ray there again, over SSH.
+    lab.await_true(lambda: alive(lab) == 3, "both nodes back")
+    assert "night" in command(lab, "status", cluster, "night")
+
+    record = head.path("/root/results/night/search.json")
+    lab.await_true(lambda: json.loads(record.read_text())["state"] != "running", "the end", 400)
+    lab.await_true(lambda: not head.processes("tune_fmnist.search"), "the last copy")
+    assert json.loads(record.read_text())["state"] == "finished", log.read_text()[-3000:]
+    rows = rows_of(head)
+    assert [row["number"] for row in rows] == list(range(TRIALS))
+    assert {row["status"] for row in rows} == {"completed"}, [row["reason"] for row in rows]
+    assert {row["node"] for row in rows} == {"host1", "host2", "host3"}
+    epochs = tables.read(head.path("/root/results/night/epochs.parquet"), tables.EPOCHS).to_pylist()
+    assert len(epochs) == len({(row["trial_id"], row["epoch"]) for row in epochs}) == TRIALS * EPOCHS
+    retrains = tables.read(head.path("/root/results/night/retrains.parquet"), tables.RETRAINS)
+    assert retrains.num_rows >= 2
+
+    _compare(lab, cluster, uri)
+    command(lab, "down", cluster)
+    lab.await_true(lambda: not any(host.processes(RAY) for host in lab.hosts[1:]), "no process of Ray", 30)
+
+
+def _compare(lab: Lab, cluster: str, uri: str) -> None:
+    """Assert that what is fetched over SSH and what lies on S3 are the driver's files."""
+    lab.client.run("mkdir", "-p", "/root/here")
+    line = f"cd /root/here && PYTHONPATH={ROOT} python -m tune_fmnist.cluster fetch {cluster} night"
+    lab.client.run("bash", "-c", line)
+    fetched = SearchPaths(lab.client.path("/root/here/results/night"))
+    there = SearchPaths(lab.host(1).path("/root/results/night"))
+    script = (
+        "import sys; from tune_fmnist.storage import Folder; "
+        "sys.stdout.buffer.write((Folder.at(sys.argv[1]) / 'night').read(sys.argv[2]))"
+    )
+    for name in ("trials", "epochs", "retrains", "predictions", "search", "journal", "report"):
+        file: Path = getattr(there, name)
+        assert getattr(fetched, name).read_bytes() == file.read_bytes(), name
+        line = f"python -c {json.dumps(script)} '{uri}' {file.name} > /root/of-s3"
+        lab.client.run("bash", "-c", line)
+        assert lab.client.path("/root/of-s3").read_bytes() == file.read_bytes(), name
