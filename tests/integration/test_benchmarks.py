@@ -14,20 +14,21 @@ from benchmarks.processes import run
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_same_search_by_this_project_and_by_others(tmp_path: Path) -> None:
-    only = ["--only", "tune_fmnist", "--only", "Ray Tune", "--only", "Optuna"]
+def test_the_same_search_by_this_project_and_by_another(tmp_path: Path) -> None:
+    # So long that none is cut off, however busy the machine is.
+    only = ["--only", "tune_fmnist", "--only", "Optuna", "--limit", "600"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.compare", "--quick", "--model", "ann", *only, "--out", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
         cwd=ROOT,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     runs = pd.read_parquet(tmp_path / "compare.parquet").set_index("contender")
     epochs = pd.read_parquet(tmp_path / "compare_epochs.parquet")
-    assert list(runs.index) == ["tune_fmnist", "Ray Tune", "Optuna"]
+    assert list(runs.index) == ["tune_fmnist", "Optuna"]
     assert (runs["trials"] >= 3).all()
     assert runs["epochs"].to_dict() == epochs.groupby("contender").size().to_dict()
     assert not runs["cut"].any()
