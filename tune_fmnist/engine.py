@@ -27,7 +27,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 import ray
 from ray import tune
 from ray._private.services import find_bootstrap_address
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import ConcurrencyLimiter
@@ -313,8 +313,7 @@ class _Watcher(tune.Callback):
         self._ledger.report(number, result)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        if isinstance(trial.get_pickled_error(), RayActorError):
-            self._losses.append((time.monotonic(), trial))
+        self._losses.append((time.monotonic(), trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._ledger.end(trial.config["number"])
@@ -337,7 +336,10 @@ class _Watcher(tune.Callback):
                 self._forgive()
 
     def _forgive(self) -> None:
-        """Let a node's loss not count as a failure of its trials: they lost their processes before it was noticed."""
+        """Let a node's loss not count as a failure of its trials: they lost their processes before it was noticed.
+
+        Another trial's error of that time is forgiven with it, which costs it one more attempt.
+        """
         since = time.monotonic() - _DEATH_SECONDS
         for at, trial in self._losses:
             if at >= since and trial.run_metadata.num_failures:
