@@ -17,11 +17,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tune_fmnist import engine
+from tune_fmnist.engine import run_trials
 from tune_fmnist.ledger import Ledger
 from tune_fmnist.paths import SearchPaths, default_space
 from tune_fmnist.scheduler import Fifo
 from tune_fmnist.searcher import OptunaSearcher
+from tune_fmnist.slots import place, running_ray
 from tune_fmnist.space import read_space
 
 REPORTS = 3
@@ -65,12 +66,12 @@ def measure(searcher: Any, trials: int, folder: Path) -> list[Moment]:
         if ended is not None:
             moments.append(now())
 
-    engine.run_trials(
+    run_trials(
         nothing,
         study,
         Fifo(REPORTS),
         Ledger(paths, "engine", REPORTS),
-        engine.place(None, None, None),
+        place(None, None, None),
         trials=trials,
         time_budget=None,
         on_step=on_step,
@@ -87,7 +88,7 @@ def main(
     for heading in ("searcher", "wall, s", "processor, s", "ms a trial, first tenth", "last tenth", "KB a trial"):
         table.add_column(heading, justify="right")
     tenth = trials // 10
-    with tempfile.TemporaryDirectory() as folder, engine.running_ray(None):
+    with tempfile.TemporaryDirectory() as folder, running_ray(None):
         for name in searcher or ["random", "tpe"]:
             moments = measure(name, trials, Path(folder) / name)
             wall = [moment.wall for moment in moments]

@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.text import Text
 
 from tests.test_data import NAMES, TEST_LABELS, link
-from tune_fmnist import data, doctor, engine
+from tune_fmnist import data, doctor
 from tune_fmnist.doctor import Finding, Node
 from tune_fmnist.node import SHM, Facts, look, probe_folder
+from tune_fmnist.slots import Placement
 
 GIB = 2**30
 PER_NODE = {"versions", "torch", "storage", "clock", "memory"} | ({"shm"} if SHM.exists() else set())
@@ -147,7 +148,7 @@ def test_every_node_of_a_cluster(cluster: tuple[str, list[str]], tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def of_node(node: Node, placement: engine.Placement | None = None) -> dict[str, Finding]:
+def of_node(node: Node, placement: Placement | None = None) -> dict[str, Finding]:
     return {one.check: one for one in doctor._judge(node, placement, Path("results"))}
 
 
@@ -207,7 +208,7 @@ def test_what_a_node_can_lack(
     facts: Facts, change: Any, resources: dict[str, float], ahead: float, check: str, state: str, found: str
 ) -> None:
     node = Node("n", {"CPU": 2, "memory": 9 * GIB} | resources, facts | change, ahead)
-    one = of_node(node, engine.Placement(cpus=1, gpus=0, slots=2, nodes=1))[check]
+    one = of_node(node, Placement(cpus=1, gpus=0, slots=2, nodes=1))[check]
     assert (one.node, one.state) == ("n", state)
     assert one.found.startswith(found)
     assert bool(one.mend) == (state != "ok")

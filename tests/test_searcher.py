@@ -17,13 +17,14 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray import tune
 
-from tune_fmnist import engine
 from tune_fmnist.config import baseline
+from tune_fmnist.engine import run_trials
 from tune_fmnist.ledger import Ledger
 from tune_fmnist.names import COMPLETED, DIVERGED, FAILED, STOPPED
 from tune_fmnist.paths import SearchPaths, default_space
 from tune_fmnist.scheduler import SCHEDULERS
 from tune_fmnist.searcher import SAMPLERS, OptunaSearcher
+from tune_fmnist.slots import place, running_ray
 from tune_fmnist.space import Space, from_values, read_space
 
 MAX_EPOCHS = 9
@@ -34,7 +35,7 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
-    with engine.running_ray(None):
+    with running_ray(None):
         yield
 
 
@@ -86,12 +87,12 @@ def run(
     folder.mkdir(exist_ok=True)
     paths = SearchPaths(folder)
     ledger = Ledger(paths, "test", max_epochs)
-    engine.run_trials(
+    run_trials(
         analytic,
         OptunaSearcher(space, searcher, seed=1, max_epochs=max_epochs, journal=paths.journal, name="test"),
         SCHEDULERS[scheduler](max_epochs),
         ledger,
-        engine.place(None, None, max_concurrent),
+        place(None, None, max_concurrent),
         trials=trials,
         time_budget=time_budget,
         on_step=lambda ended: None,

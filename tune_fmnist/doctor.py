@@ -23,8 +23,8 @@ from tune_fmnist.errors import InputError, last_line
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tune_fmnist.engine import Placement
     from tune_fmnist.node import Facts
+    from tune_fmnist.slots import Placement
 
 State = Literal["ok", "warning", "failure"]
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "failure": "bold red"}
@@ -73,8 +73,9 @@ def examine(
     """
     yield _packages()
     try:
-        from tune_fmnist import engine, node
+        from tune_fmnist import node
         from tune_fmnist.plan import Plan
+        from tune_fmnist.slots import find_cluster, place, running_ray
     except ImportError as error:
         yield Finding("packages", _HERE, "failure", f"cannot be imported ({error})", _REINSTALL)
         return
@@ -89,9 +90,9 @@ def examine(
         except OSError as error:
             yield Finding("storage", _HERE, "failure", f"{results_dir}: {error}", "name another with --results-dir")
         try:
-            which = f"joining the cluster at {engine.find_cluster(address)}" if address else "starting one here"
+            which = f"joining the cluster at {find_cluster(address)}" if address else "starting one here"
             yield Finding("Ray", _HERE, "ok", which)
-            stack.enter_context(engine.running_ray(address))
+            stack.enter_context(running_ray(address))
         except InputError as error:
             yield _refused("Ray", error)
             return
@@ -103,7 +104,7 @@ def examine(
         placement = None
         try:
             plan = Plan.of(cpus_per_trial=cpus, gpus_per_trial=gpus)
-            placement = engine.place(plan.cpus_per_trial, plan.gpus_per_trial, None)
+            placement = place(plan.cpus_per_trial, plan.gpus_per_trial, None)
             yield Finding("placement", _HERE, "ok", str(placement))
         except InputError as error:
             yield _refused("placement", error)
@@ -163,7 +164,7 @@ def _data(data_root: Path | None) -> Finding:
 
 
 def _uv() -> Finding:
-    # Importing the engine sets it to 0, unless the user has set it.
+    # Importing the slots' module sets it to 0, unless the user has set it.
     value = os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"]
     found = f"RAY_ENABLE_UV_RUN_RUNTIME_ENV={value}"
     mend = "set it to 0: under `uv run`, Ray builds an environment for each worker"
@@ -200,19 +201,21 @@ def _share(gpus: float) -> Finding:
 
 def _ask(probe: Path | None) -> list[Node]:
     """Let every node look around, all at once."""
-    from tune_fmnist import engine, node
+    from tune_fmnist import node
+    from tune_fmnist.slots import ask_every_node
 
     return [
         Node(one.node, one.resources, one.error, 0.0)
         if one.error
         else Node(one.node, one.resources, one.value, one.value["clock"] - one.arrived)
-        for one in engine.ask_every_node(node.look, probe, patience=_PATIENCE)
+        for one in ask_every_node(node.look, probe, patience=_PATIENCE)
     ]
 
 
 def _judge(of: Node, placement: Placement | None, results_dir: Path) -> Iterator[Finding]:
     """Judge what a node says of itself."""
-    from tune_fmnist import engine, environment, node
+    from tune_fmnist import environment, node
+    from tune_fmnist.slots import slots_of
 
     facts, resources, finding = of.facts, of.resources, partial(_finding, node=of.name)
     if isinstance(facts, str):
@@ -245,7 +248,7 @@ def _judge(of: Node, placement: Placement | None, results_dir: Path) -> Iterator
     found = f"{abs(of.ahead):.1f} s {'ahead of' if of.ahead > 0 else 'behind'} this machine's"
     yield finding("clock", "warning", abs(of.ahead) > 1, found, "set it by NTP")
 
-    slots = engine.slots_of(resources, placement.cpus, placement.gpus) if placement else 1
+    slots = slots_of(resources, placement.cpus, placement.gpus) if placement else 1
     store = resources.get("object_store_memory", 0)
     # Ray knows of a container's limit, the system of what others use now.
     memory = min(facts["memory"] or math.inf, resources.get("memory", 0) + store)

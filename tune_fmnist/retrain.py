@@ -24,7 +24,7 @@ from tune_fmnist.retrains import Job, RetrainTables, choose, pending
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tune_fmnist.engine import Placement, Slots
+    from tune_fmnist.slots import Placement, Slots
 
 
 _NEEDS: Final = ("name", "model", "seed", "max_epochs", "limit_train", "images", "train_size", "split_hash")
@@ -231,11 +231,11 @@ def retrain(
     data.verify(source)
     with only_writer(paths):
         if pending(paths, top_k=top_k, seeds=seeds):
-            from tune_fmnist import engine
+            from tune_fmnist.slots import Slots, place, running_ray
 
-            with engine.running_ray(address):
-                placement = engine.place(cpus_per_trial, gpus_per_trial, None)
-                slots = engine.Slots(placement, joined=address is not None)
+            with running_ray(address):
+                placement = place(cpus_per_trial, gpus_per_trial, None)
+                slots = Slots(placement, joined=address is not None)
                 run_retrain(paths, source, images, placement, slots, top_k=top_k, seeds=seeds, out=out)
     report(paths.folder)
     results = Results(paths)

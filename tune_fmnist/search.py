@@ -27,8 +27,8 @@ from tune_fmnist.storage import Folder
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tune_fmnist.engine import Placement
     from tune_fmnist.ledger import Ledger
+    from tune_fmnist.slots import Placement
 
 
 def search(model: str | None = None, *, out: Console | None = None, **options: Any) -> Results:
@@ -128,13 +128,14 @@ def _run(
     split: data.Split,
     out: Console,
 ) -> Results:
-    from tune_fmnist import engine, environment
+    from tune_fmnist import environment
     from tune_fmnist.config import baseline
     from tune_fmnist.ledger import Ledger
     from tune_fmnist.probe import probe
     from tune_fmnist.report import report
     from tune_fmnist.retrain import run_retrain
     from tune_fmnist.retrains import pending, read_tables
+    from tune_fmnist.slots import Slots, place, probe_storage, running_ray
     from tune_fmnist.summary import print_summary
 
     began = time.monotonic()
@@ -183,15 +184,15 @@ def _run(
     out.print(f"{sizes} ({source.origin})")
     try:
         if needs_ray:
-            with engine.running_ray(plan.address):
+            with running_ray(plan.address):
                 gpus = plan.gpus_per_trial
                 if gpus is None and (measured := probe(baseline(design.model))):
                     info["gpu_probe"] = measured._asdict()
                     gpus = 1 / measured.trials
-                placement = engine.place(plan.cpus_per_trial, gpus, plan.max_concurrent, wait=_waits(plan))
+                placement = place(plan.cpus_per_trial, gpus, plan.max_concurrent, wait=_waits(plan))
                 out.print(f"Ray: {placement}")
                 if mirror or placement.nodes > 1:
-                    engine.probe_storage(
+                    probe_storage(
                         mirror.folder if mirror else Folder.at(str(paths.folder)),
                         "--storage" if mirror else "--results-dir",
                     )
@@ -201,7 +202,7 @@ def _run(
                     _run_trials(plan, design, info, paths, mirror, split, ledger, placement, left, out)
                 _record_utilisation(info, paths)
                 if design.retrain:
-                    slots = engine.Slots(placement, joined=plan.address is not None)
+                    slots = Slots(placement, joined=plan.address is not None)
                     run_retrain(paths, source, images, placement, slots, **retrains, out=out)
         else:
             _record_utilisation(info, paths)
@@ -248,9 +249,11 @@ def _run_trials(
     out: Console,
 ) -> None:
     """Run the ``left`` trials that have not ended; record how long it took."""
-    from tune_fmnist import engine, screen
+    from tune_fmnist import screen
+    from tune_fmnist.engine import run_trials, training
     from tune_fmnist.scheduler import SCHEDULERS
     from tune_fmnist.searcher import OptunaSearcher
+    from tune_fmnist.slots import Slots
 
     searcher = OptunaSearcher(
         design.space,
@@ -267,7 +270,7 @@ def _run_trials(
     display = screen.SearchDisplay(
         out, ledger, trials=design.trials, slots=placement.slots, time_budget=plan.time_budget
     )
-    slots = engine.Slots(placement, joined=plan.address is not None)
+    slots = Slots(placement, joined=plan.address is not None)
 
     def step(ended: int | None) -> None:
         display.step(ended)
@@ -277,8 +280,8 @@ def _run_trials(
     began = time.monotonic()
     try:
         with display.shown():
-            engine.run_trials(
-                engine.training(
+            run_trials(
+                training(
                     split, mirror.checkpoints if mirror else Folder.at(str(paths.checkpoints)), plan.trial_timeout
                 ),
                 searcher,

@@ -19,11 +19,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tune_fmnist import engine
+from tune_fmnist.engine import run_trials
 from tune_fmnist.ledger import Ledger
 from tune_fmnist.paths import SearchPaths, default_space
 from tune_fmnist.scheduler import SCHEDULERS
 from tune_fmnist.searcher import OptunaSearcher
+from tune_fmnist.slots import Slots, place, running_ray
 from tune_fmnist.space import read_space
 
 
@@ -57,9 +58,9 @@ def measure(trials: int, nodes: int, seconds: float, epochs: int, searcher: str,
     for _ in range(nodes - 1):
         cluster.add_node(num_cpus=1, include_dashboard=False)
     cluster.wait_for_nodes()
-    with tempfile.TemporaryDirectory(prefix="scale-") as name, engine.running_ray(cluster.address):
+    with tempfile.TemporaryDirectory(prefix="scale-") as name, running_ray(cluster.address):
         paths = SearchPaths(Path(name))
-        placement = engine.place(1, 0, None)
+        placement = place(1, 0, None)
         design = OptunaSearcher(
             read_space(default_space("ann")), searcher, seed=0, max_epochs=epochs, journal=paths.journal, name="scale"
         )
@@ -73,7 +74,7 @@ def measure(trials: int, nodes: int, seconds: float, epochs: int, searcher: str,
                 marks.append((done, time.monotonic() - began, time.process_time() - cpu))
                 print(f"{done} trials, {marks[-1][1]:.1f} s, driver {marks[-1][2]:.1f} s", file=sys.stderr, flush=True)
 
-        engine.run_trials(
+        run_trials(
             simulated(seconds, epochs),
             design,
             SCHEDULERS[scheduler](epochs),
@@ -81,7 +82,7 @@ def measure(trials: int, nodes: int, seconds: float, epochs: int, searcher: str,
             placement,
             trials=trials,
             time_budget=None,
-            slots=engine.Slots(placement, joined=True),
+            slots=Slots(placement, joined=True),
             on_step=step,
         )
         wall, spent = time.monotonic() - began, time.process_time() - cpu

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from tune_fmnist import engine
+from tune_fmnist.engine import run_trials
 from tune_fmnist.ledger import Ledger
 from tune_fmnist.paths import SearchPaths, default_space
 from tune_fmnist.scheduler import SCHEDULERS
 from tune_fmnist.searcher import OptunaSearcher
+from tune_fmnist.slots import Slots, place, running_ray
 from tune_fmnist.space import read_space
 
 
@@ -54,10 +55,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def run(cluster: Any, paths: SearchPaths, go: Path, trials: int, step: Callable[[Ledger], None]) -> Ledger:
     paths.folder.mkdir()
-    with engine.running_ray(cluster.address):
-        placement = engine.place(1, 0, None)
+    with running_ray(cluster.address):
+        placement = place(1, 0, None)
         ledger = Ledger(paths, "x", 2)
-        engine.run_trials(
+        run_trials(
             patient(go),
             OptunaSearcher(
                 read_space(default_space("ann")), "random", seed=0, max_epochs=2, journal=paths.journal, name="x"
@@ -67,7 +68,7 @@ def run(cluster: Any, paths: SearchPaths, go: Path, trials: int, step: Callable[
             placement,
             trials=trials,
             time_budget=None,
-            slots=engine.Slots(placement, joined=True),
+            slots=Slots(placement, joined=True),
             on_step=lambda ended: step(ledger),
         )
         return ledger
