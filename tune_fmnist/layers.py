@@ -72,6 +72,19 @@ def perceptron(x: Tensor, layers: Sequence[nn.Linear], dropout: Dropout) -> Tens
     return output
 
 
+def gradients_of(output: Tensor, parameters: list[Tensor], gradient: Tensor) -> tuple[Tensor, ...]:
+    """Return the gradients of ``parameters``, given that of the loss with respect to a model's ``output``.
+
+    Where ``perceptron`` is the whole model, its backward pass is called directly: autograd's engine takes a tenth of
+    the ANN's step.
+    """
+    node: Any = output.grad_fn
+    if getattr(node, "_forward_cls", None) is _Perceptron and not node.needs_input_grad[0]:
+        gradients: tuple[Tensor, ...] = node.apply(gradient)[2:]
+        return gradients
+    return torch.autograd.grad(output, parameters, gradient)
+
+
 _DRAW = 1 << 18
 """Elements that dropout draws for at least, half a megabyte: it stays in the processor's cache."""
 
@@ -79,8 +92,12 @@ _DRAW = 1 << 18
 def _draw_factors(count: int, rate: float, dtype: torch.dtype) -> Tensor:
     zeroed = min(round(rate * 65536), 65535)
     words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = torch.ge(words.view(torch.int16), zeroed - 32768, out=torch.empty(4 * len(words), dtype=dtype))
-    return kept.mul_(65536 / (65536 - zeroed))
+    kept = words.view(torch.int16).ge_(zeroed - 32768)
+    factor = torch.tensor(65536 / (65536 - zeroed), dtype=dtype)
+    if dtype == torch.bfloat16:
+        # The bits of the factor, or none: integers are multiplied in place, in half the time of a conversion.
+        return kept.mul_(factor.view(torch.int16)).view(dtype)
+    return kept.to(dtype).mul_(factor)
 
 
 class _Perceptron(torch.autograd.Function):
