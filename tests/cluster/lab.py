@@ -99,21 +99,22 @@ def environment() -> dict[str, str]:
 
 @dataclass
 class Lab:
-    """A network with a client and ``count`` hosts; everything of it is under ``folder``."""
+    """A network with a client and ``count`` hosts, numbered from ``first``; everything of it is under ``folder``."""
 
     folder: Path
     count: int
+    first: int = 1
     hosts: list[Host] = field(default_factory=list)
 
     def build(self) -> None:
         """Make the network, start the hosts and the client."""
         self.folder.mkdir(parents=True)
-        _run("ip", "netns", "add", f"{_PREFIX}-net")
-        _run("ip", "-n", f"{_PREFIX}-net", "link", "add", "bridge", "type", "bridge")
-        _run("ip", "-n", f"{_PREFIX}-net", "link", "set", "bridge", "up")
+        _run("ip", "netns", "add", self._space("net"))
+        _run("ip", "-n", self._space("net"), "link", "add", "bridge", "type", "bridge")
+        _run("ip", "-n", self._space("net"), "link", "set", "bridge", "up")
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "key")
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "host_key")
-        for number in (CLIENT, *range(1, self.count + 1)):
+        for number in self._numbers:
             self.hosts.append(self._start(number))
         self.await_true(lambda: all((host.folder / "ready").exists() for host in self.hosts), "the hosts")
 
@@ -122,14 +123,22 @@ class Lab:
         return self.hosts[0]
 
     def host(self, number: int) -> Host:
-        return self.hosts[number]
+        return self.hosts[self._numbers.index(number)]
+
+    @property
+    def _numbers(self) -> tuple[int, ...]:
+        return (CLIENT, *range(self.first, self.first + self.count))
+
+    def _space(self, name: object) -> str:
+        """Return a namespace's name; labs with other first hosts may be there at the same time."""
+        return f"{_PREFIX}-{self.first}-{name}"
 
     def _start(self, number: int) -> Host:
-        name, folder = f"{_PREFIX}-{number}", self.folder / str(number)
+        name, folder = self._space(number), self.folder / str(number)
         for part in ("root/.ssh", "root/.aws", "tmp"):
             (folder / part).mkdir(parents=True)
         (folder / "tmp").chmod(0o1777)
-        hosts = "".join(f"{NETWORK}.{other} host{other}\n" for other in (CLIENT, *range(1, self.count + 1)))
+        hosts = "".join(f"{NETWORK}.{other} host{other}\n" for other in self._numbers)
         (folder / "hosts").write_text(f"127.0.0.1 localhost\n{hosts}")
         (folder / "root" / "env").symlink_to(Path(sys.executable).parent.parent)
         (folder / "root" / ".bashrc").write_text("")
@@ -142,7 +151,7 @@ class Lab:
             f"HostKey {self.folder}/host_key\nAuthorizedKeysFile {self.folder}/key.pub\nStrictModes no\n"
             "PermitRootLogin yes\nUsePAM no\nPidFile none\nMaxStartups 100\n"
         )
-        network = f"{_PREFIX}-net"
+        network = self._space("net")
         _run("ip", "netns", "add", name)
         _run("ip", "link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", f"v{number}", "netns", network)
         _run("ip", "-n", network, "link", "set", f"v{number}", "master", "bridge", "up")
@@ -174,7 +183,7 @@ class Lab:
 
     def link(self, number: int, state: str) -> None:
         """Cut a host's link (``down``), or mend it (``up``)."""
-        _run("ip", "-n", f"{_PREFIX}-net", "link", "set", f"v{number}", state)
+        _run("ip", "-n", self._space("net"), "link", "set", f"v{number}", state)
 
     def await_true(self, happens: Any, what: str, patience: float = _PATIENCE) -> None:
         """Wait until something is so."""
@@ -190,7 +199,7 @@ class Lab:
             host.process.kill()
             host.process.wait()
         for name in (*(str(host.number) for host in self.hosts), "net"):
-            subprocess.run(["ip", "netns", "delete", f"{_PREFIX}-{name}"], check=False)
+            subprocess.run(["ip", "netns", "delete", self._space(name)], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
