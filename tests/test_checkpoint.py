@@ -102,6 +102,23 @@ def test_lost_loss_is_in_the_history(checkpoints: Checkpoints) -> None:
     assert back["diverged"] is True
 
 
+def test_those_of_another_configuration_count_as_none(tmp_path: Path) -> None:
+    one, other, anyone = (
+        Checkpoints(tmp_path, 7, of="one"),
+        Checkpoints(tmp_path, 7, of="other"),
+        Checkpoints(tmp_path, 7),
+    )
+    for epoch in (1, 2, 3):
+        save(one, epoch)
+    assert newest(one) == newest(anyone) == 3
+    assert newest(other) is None
+    save(other, 1)
+    assert newest(other) == newest(anyone) == 1
+    assert newest(one) is None
+    save(anyone, 2)
+    assert newest(other) == 1
+
+
 def truncated(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 

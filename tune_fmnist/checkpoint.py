@@ -41,11 +41,13 @@ class Checkpoints:
     Args:
         folder: that of all trials of one search.
         number: the trial's.
+        of: what it trains; a checkpoint of something else counts as none.  None takes any.
     """
 
-    def __init__(self, folder: Folder | Path, number: int) -> None:
+    def __init__(self, folder: Folder | Path, number: int, of: str | None = None) -> None:
         all_trials = Folder(str(folder.resolve())) if isinstance(folder, Path) else folder
         self._folder = all_trials / f"{number:05d}"
+        self._of = of
         self._known: list[str] | None = None
 
     def save(self, tensors: Mapping[str, Tensor], history: list[dict[str, Any]]) -> None:
@@ -59,6 +61,7 @@ class Checkpoints:
         copied = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         rows = json.dumps(history)
         metadata = {"history": rows, "crc": _crc({name: tensor.numpy() for name, tensor in copied.items()}, rows)}
+        metadata |= {"of": self._of} if self._of is not None else {}
         name = f"epoch-{history[-1]['epoch']:05d}.safetensors"
         known = self._known if self._known is not None else self._names()
         self._folder.write(name, save(copied, metadata))
@@ -70,7 +73,7 @@ class Checkpoints:
                 self._folder.remove(other)
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole, or None."""
+        """Return the newest checkpoint that is whole and this trial's, or None."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -79,6 +82,8 @@ class Checkpoints:
             try:
                 content = self._folder.read(name)
                 metadata = _metadata(content)
+                if self._of is not None and metadata["of"] != self._of:
+                    continue
                 if metadata["crc"] == _crc(load(content), metadata["history"]):
                     return Checkpoint(json.loads(metadata["history"]), content)
             except (SafetensorError, OSError, ValueError, KeyError, TypeError):

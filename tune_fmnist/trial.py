@@ -13,7 +13,7 @@ import typer
 
 from tune_fmnist.checkpoint import Checkpoints
 from tune_fmnist.cli import Debug
-from tune_fmnist.config import to_config
+from tune_fmnist.config import config_id, to_config
 from tune_fmnist.data import Split
 from tune_fmnist.errors import InputError
 from tune_fmnist.storage import Folder
@@ -141,9 +141,18 @@ def trainable(job: dict[str, Any], split: Split, checkpoints: Folder, timeout: f
         tune.report,
         gpu=resources.get("GPU", 0) > 0,
         threads=max(1, int(resources.get("CPU", 1))),
-        checkpoints=Checkpoints(checkpoints, job["number"]),
+        checkpoints=Checkpoints(checkpoints, job["number"], of=identity(job)),
         timeout=timeout,
     )
+
+
+def identity(job: dict[str, Any]) -> str:
+    """Return what tells a trial's checkpoints from those of another trial of that number.
+
+    Nodes write checkpoints to the storage at once, and the study follows seconds later: a search whose head died draws
+    its last numbers once more, with other configurations.
+    """
+    return f"{config_id(to_config(job['config']))}-{job['seed']}"
 
 
 def main(
