@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import resource
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -260,6 +261,21 @@ def test_save_replaces_a_file_whole(checkpoints: Checkpoints, files: tuple[Path,
 def test_save_that_fails_changes_nothing(checkpoints: Checkpoints, files: tuple[Path, Path]) -> None:
     with full_disk(), pytest.raises(OSError, match="File too large"):
         checkpoints.save({"weights": torch.zeros(1_000)}, history(3))
+    assert newest(checkpoints) == 2
+    assert sorted(files[0].parent.iterdir()) == list(files)
+
+
+def test_save_that_finds_no_memory_says_so(checkpoints: Checkpoints, files: tuple[Path, Path]) -> None:
+    large = {"weights": torch.zeros(2**24)}
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    # Room for the file once, not for the second copy that is made of it.
+    resource.setrlimit(resource.RLIMIT_AS, (used + 5 * 2**24, before[1]))
+    try:
+        with pytest.raises(MemoryError, match="no memory left for a checkpoint of 64 MiB"):
+            checkpoints.save(large, history(3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
     assert newest(checkpoints) == 2
     assert sorted(files[0].parent.iterdir()) == list(files)
 

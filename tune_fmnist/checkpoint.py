@@ -55,10 +55,12 @@ class Checkpoints:
 
         Raises:
             OSError: it cannot be written; what was there is still there.
+            MemoryError: there is no room for the file's content.
         """
         from safetensors.torch import save
 
         copied = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        _reserve(sum(tensor.nbytes for tensor in copied.values()))
         rows = json.dumps(history)
         metadata = {"history": rows, "crc": _crc({name: tensor.numpy() for name, tensor in copied.items()}, rows)}
         metadata |= {"of": self._of} if self._of is not None else {}
@@ -97,6 +99,17 @@ class Checkpoints:
     def _names(self) -> list[str]:
         """Return the names of its files, the newest first; nobody else writes there while the trial runs."""
         return sorted((name for name in self._folder.names() if _NAME.fullmatch(name)), reverse=True)
+
+
+def _reserve(size: int) -> None:
+    """Raise MemoryError where a file of this size cannot be made: safetensors itself panics, or ends the process."""
+    import numpy as np
+
+    try:
+        # It builds the file twice, as Rust's and as Python's bytes.  These pages are never touched, and cost no time.
+        np.empty(2 * size, np.uint8)
+    except MemoryError:
+        raise MemoryError(f"no memory left for a checkpoint of {size / 2**20:.0f} MiB") from None
 
 
 def _metadata(content: bytes) -> dict[str, str]:

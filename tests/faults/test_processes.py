@@ -82,8 +82,7 @@ def test_a_trial_that_runs_out_of_memory(hurt: Hurt, count: Note, tmp_path: Path
     assert run.ended() == 0, run.said
     rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
     assert [row["status"] for row in rows] == ["completed", status, "completed"]
-    # In the words of whoever asked for the memory: PyTorch names it, safetensors speaks of a null pointer.
-    assert status == "completed" or any(word in rows[1]["reason"] for word in ("emory", "null", "died")), rows[1]
+    assert status == "completed" or "memory" in rows[1]["reason"].lower(), rows[1]
     count(f"out of memory, times: {times}", times, hurt.check(trials=3))
 
 
