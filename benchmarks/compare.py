@@ -9,7 +9,6 @@ table and the figure.
 from __future__ import annotations
 
 import json
-import math
 import signal
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from benchmarks.contenders.job import Job
 from benchmarks.processes import Ran, run
 from tune_fmnist import data, environment
 from tune_fmnist.paths import SearchPaths, default_space
+from tune_fmnist.results import utilisation_while_trials_wait
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SYNE: Final = "Syne Tune"
@@ -117,7 +117,8 @@ def _noted(events: Path) -> pd.DataFrame:
 def _row(ran: Ran, epochs: pd.DataFrame, job: Job) -> dict[str, Any]:
     # Whoever was cut off had epochs under way, which count neither as time nor as work.
     seconds = float(epochs["at"].max()) if ran.cut and len(epochs) else ran.seconds
-    busy = (epochs["train_seconds"] + epochs["eval_seconds"]).sum()
+    busy = epochs["train_seconds"] + epochs["eval_seconds"]
+    starts = (epochs["at"] - busy)[epochs["epoch"] == 1]
     begun = epochs["trial"].nunique()
     trials = max(0, begun - job.slots) if ran.cut else begun
     return {
@@ -127,22 +128,12 @@ def _row(ran: Ran, epochs: pd.DataFrame, job: Job) -> dict[str, Any]:
         "epochs": len(epochs),
         "epochs_per_second": len(epochs) / seconds,
         "trials_per_minute": 60 * trials / seconds,
-        "utilisation": busy / (job.slots * seconds),
-        "utilisation_while_trials_wait": _while_trials_wait(epochs, job.slots),
+        "utilisation": busy.sum() / (job.slots * seconds),
+        "utilisation_while_trials_wait": utilisation_while_trials_wait(starts, epochs["at"], busy, job.slots),
         "best_val_accuracy": epochs["val_accuracy"].max(),
         "first_report_seconds": epochs["at"].min(),
         "peak_bytes": ran.peak_bytes,
     }
-
-
-def _while_trials_wait(epochs: pd.DataFrame, slots: int) -> float:
-    """Return the share of the slots' time in training and evaluation between the first and the last trial's start."""
-    busy = epochs["train_seconds"] + epochs["eval_seconds"]
-    starts = (epochs["at"] - busy)[epochs["epoch"] == 1]
-    window = starts.max() - starts.min()
-    # An epoch that straddles the last start counts by the share of it that lies before.
-    before = (busy - (epochs["at"] - starts.max()).clip(lower=0.0)).clip(lower=0.0).sum()
-    return float(before / (slots * window)) if window > 0 else math.nan
 
 
 def main(
@@ -161,11 +152,9 @@ def main(
     sizes = {name: size for name, size in (QUICK if quick else SIZES).items() if not model or name in model}
     out.mkdir(parents=True, exist_ok=True)
     table = comparison.Tables(out, add=add)
-    facts = {
-        "hardware": environment.hardware(),
-        "versions": environment.versions() | ({"syne-tune": _syne_tune_version()} if not only or SYNE in only else {}),
-        "git_commit": environment.git_commit(),
-    }
+    facts = environment.record()
+    if not only or SYNE in only:
+        facts["versions"]["syne-tune"] = _syne_tune_version()
     for repeat in range(repeats):
         for name, size in sizes.items():
             with tempfile.TemporaryDirectory(prefix="compare-") as folder:

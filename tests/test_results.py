@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tune_fmnist.errors import InputError
 from tune_fmnist.names import SCHEMA_VERSION
 from tune_fmnist.paths import SearchPaths
-from tune_fmnist.results import Results, read_info, write_info
+from tune_fmnist.results import Results, read_info, utilisation_while_trials_wait, write_info
 
 
 def test_record_survives_the_disk(tmp_path: Path) -> None:
@@ -77,3 +79,11 @@ def test_missing_table_names_its_file(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="there is no such table") as caught:
             getattr(results, name)
         assert caught.value.file == tmp_path / f"{name}.parquet"
+
+
+def test_slots_are_busy_up_to_the_last_start() -> None:
+    starts = pd.Series([100.0, 100.0, 110.0])
+    # Of the first epoch all 8 s lie before it, of the second 10 of 14 s, of the third none.
+    ends, busy = pd.Series([110.0, 114.0, 120.0]), pd.Series([8.0, 14.0, 10.0])
+    assert utilisation_while_trials_wait(starts, ends, busy, slots=2) == pytest.approx(18 / 20)
+    assert math.isnan(utilisation_while_trials_wait(starts[:2], ends, busy, slots=2))

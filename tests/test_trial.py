@@ -244,17 +244,21 @@ def test_epoch_that_does_not_end_ends_its_process() -> None:
     assert "Timeout (0:00:00.050000)!" in done.stderr
 
 
-def test_trial_without_ray() -> None:
-    values = ["learning_rate=3e-3", "schedule=cosine", "flip=true", "hidden1=32", "dropout= 0.5", 'optimizer="adam"']
-    arguments = [text for value in values for text in ("--set", value)]
-    arguments += ["--model", "ann", "--epochs", "2", "--limit-train", "1000"]
-    done = subprocess.run(
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "tune_fmnist.trial", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def test_trial_without_ray() -> None:
+    values = ["learning_rate=3e-3", "schedule=cosine", "flip=true", "hidden1=32", "dropout= 0.5", 'optimizer="adam"']
+    arguments = [text for value in values for text in ("--set", value)]
+    arguments += ["--model", "ann", "--epochs", "2", "--limit-train", "1000"]
+    done = command(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     first, second = (line for line in done.stdout.splitlines() if line.startswith("epoch"))
     assert first.split()[:4] == ["epoch", "1", "train", "loss"]
@@ -294,14 +298,7 @@ def test_bad_value_is_one_line(values: list[str], says: str) -> None:
 
 
 def test_bad_value_ends_with_status_2() -> None:
-    arguments = ["--model", "ann", "--set", "learning_rte=3e-3"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tune_fmnist.trial", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = command("--model", "ann", "--set", "learning_rte=3e-3")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: --set: learning_rte: unknown parameter 'learning_rte'")

@@ -14,6 +14,11 @@ from typing import Any
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pandas", "pyarrow")
 
 
+def record() -> dict[str, Any]:
+    """Return what stands beside a result: ``versions``, ``hardware`` and ``git_commit``."""
+    return {"versions": versions(), "hardware": hardware(), "git_commit": git_commit()}
+
+
 def versions() -> dict[str, str]:
     """Return the versions of this program, Python and the packages that decide a result."""
     return {"tune_fmnist": version("tune_fmnist"), "python": platform.python_version()} | {

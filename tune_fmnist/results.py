@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,6 +171,27 @@ def read_info(paths: SearchPaths, *needs: str) -> dict[str, Any]:
         raise InputError("is missing", file=paths.search, key=missing[0], mend="restore it or search again")
     checked: dict[str, Any] = info
     return checked
+
+
+def utilisation_while_trials_wait(
+    starts: pd.Series[float], ends: pd.Series[float], busy: pd.Series[float], slots: float
+) -> float:
+    """Return the share of the slots' time in training and evaluation between the first and the last trial's start.
+
+    Args:
+        starts: when each trial began, in seconds by any clock.
+        ends: when each epoch was reported, by the same one.
+        busy: seconds of each epoch in training and evaluation.
+        slots: how many there were, 1 or more, in the mean.
+
+    Returns:
+        0 to 1; NaN where all trials began at once.
+    """
+    last = starts.max()
+    window = last - starts.min()
+    # An epoch that straddles the last start counts by the share of it that lies before.
+    before = (busy - (ends - last).clip(lower=0.0)).clip(lower=0.0).sum()
+    return float(before / (slots * window)) if window > 0 else math.nan
 
 
 def write_info(paths: SearchPaths, info: dict[str, Any]) -> None:

@@ -147,9 +147,7 @@ def run_retrain(
         "seeds": seeds,
         "seconds": round(before + time.monotonic() - began, 1),
         "placement": placement._asdict(),
-        "versions": environment.versions(),
-        "hardware": environment.hardware(),
-        "git_commit": environment.git_commit(),
+        **environment.record(),
     }
     write_info(paths, info)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import time
@@ -21,7 +22,7 @@ from tune_fmnist.lock import only_writer
 from tune_fmnist.mirror import Mirror
 from tune_fmnist.paths import SearchPaths, is_full
 from tune_fmnist.plan import RECORDED, Design, Plan
-from tune_fmnist.results import Results, read_info, write_info
+from tune_fmnist.results import Results, read_info, utilisation_while_trials_wait, write_info
 from tune_fmnist.storage import Folder
 
 if TYPE_CHECKING:
@@ -169,9 +170,7 @@ def _run(
     info |= design.record() | {
         "state": "running",
         "time_budget_seconds": plan.time_budget,
-        "versions": environment.versions(),
-        "hardware": environment.hardware(),
-        "git_commit": environment.git_commit(),
+        **environment.record(),
     }
     write_info(paths, info)
     if mirror:
@@ -333,14 +332,11 @@ def _record_utilisation(info: dict[str, Any], paths: SearchPaths) -> None:
     slots = slot_seconds / info["search_seconds"]
     epochs, trials = results.epochs, results.trials
     busy = epochs["train_seconds"] + epochs["eval_seconds"]
-    last_start = trials["started_at"].max()
-    window = (last_start - trials["started_at"].min()).total_seconds()
-    # An epoch that straddles the last start counts by the share of it that lies before.
-    after = (epochs["reported_at"] - last_start).dt.total_seconds().clip(lower=0.0)
-    before = (busy - after).clip(lower=0.0).sum()
-    waited = None if info["resumed_at"] or window <= 0 else round(float(before / (slots * window)), 4)
+    first = trials["started_at"].min()
+    starts, ends = ((when - first).dt.total_seconds() for when in (trials["started_at"], epochs["reported_at"]))
+    waited = utilisation_while_trials_wait(starts, ends, busy, slots)
     info["utilisation"] = round(float(busy.sum() / slot_seconds), 4)
-    info["utilisation_while_trials_wait"] = waited
+    info["utilisation_while_trials_wait"] = None if info["resumed_at"] or math.isnan(waited) else round(waited, 4)
     write_info(paths, info)
 
 
