@@ -175,20 +175,16 @@ def _tested(results: Results) -> Tested | None:
     """Return what has been retrained, or None before the best configuration has been."""
     if not results.paths.retrains.exists():
         return None
-    from tune_fmnist.statistics import summarise
-
     retrains = results.retrains
     if not (retrains["rank"] == 1).any():
         return None
-    # A retrain's row comes after its predictions: without it, the rest may be on its way.
-    predictions = results.predictions.merge(retrains[["config_id", "seed"]])
-    baselines = retrains.loc[retrains["is_baseline"], "config_id"]
     rows = retrains.drop_duplicates("config_id").drop(columns="seed")
-    summary = summarise(predictions, baselines.iloc[0] if len(baselines) else None).merge(rows, on="config_id")
+    summary = results.comparison.merge(rows, on="config_id")
     summary = summary.sort_values("rank", na_position="last", ignore_index=True)
     summary["name"] = [_name(row) for row in _records(summary)]
     summary["settings"] = [settings(row) for row in _records(summary)]
-    best = predictions[predictions["config_id"] == summary["config_id"].iloc[0]]
+    tested = results.tested_predictions
+    best = tested[tested["config_id"] == summary["config_id"].iloc[0]]
     return Tested(summary, best, retrains, len(results.test_reads))
 
 

@@ -61,6 +61,11 @@ class Results:
         return self._frame(self.paths.predictions, tables.PREDICTIONS)
 
     @cached_property
+    def tested_predictions(self) -> pd.DataFrame:
+        """The predictions of those retrains that have their row, which comes last: others may be on their way."""
+        return self.predictions.merge(self.retrains[["config_id", "seed"]])
+
+    @cached_property
     def test_reads(self) -> pd.DataFrame:
         """One row a read of the test set."""
         return self._frame(self.paths.test_reads, tables.TEST_READS)
@@ -70,10 +75,8 @@ class Results:
         """One row a retrained configuration: test accuracy with its interval, and the difference to the report's."""
         from tune_fmnist.statistics import summarise
 
-        # A retrain's row comes after its predictions: without it, the rest may be on its way.
-        predictions = self.predictions.merge(self.retrains[["config_id", "seed"]])
         baselines = self.retrains.loc[self.retrains["is_baseline"], "config_id"]
-        return summarise(predictions, baselines.iloc[0] if len(baselines) else None)
+        return summarise(self.tested_predictions, baselines.iloc[0] if len(baselines) else None)
 
     def best_model(self) -> AnnModel | CnnModel:
         """Return the retrained model of the configuration that was best in validation, in evaluation mode."""

@@ -21,9 +21,10 @@ from typing import Any
 
 from tune_fmnist.engine import run_trials
 from tune_fmnist.ledger import Ledger
+from tune_fmnist.names import SchedulerName, SearcherName
 from tune_fmnist.paths import SearchPaths, default_space
 from tune_fmnist.scheduler import SCHEDULERS
-from tune_fmnist.searcher import OptunaSearcher
+from tune_fmnist.searcher import SAMPLERS, OptunaSearcher
 from tune_fmnist.slots import Slots, place, running_ray
 from tune_fmnist.space import read_space
 
@@ -41,8 +42,8 @@ def simulated(seconds: float, epochs: int) -> Callable[[dict[str, Any]], None]:
         level = draw.uniform(0.8, 0.9)
         for epoch in range(1, epochs + 1):
             time.sleep(seconds / epochs)
-            row = {"epoch": epoch, "train_loss": 1 / epoch, "train_accuracy": level, "val_loss": 1 / epoch}
-            row |= {"val_accuracy": level + 0.01 * epoch / epochs, "learning_rate": 0.001, "diverged": False}
+            row: dict[str, Any] = {"epoch": epoch, "train_loss": 1 / epoch, "val_loss": 1 / epoch, "diverged": False}
+            row |= {"train_accuracy": level, "val_accuracy": level + 0.01 * epoch / epochs, "learning_rate": 0.001}
             row |= {"train_seconds": seconds / epochs, "eval_seconds": 0.0, "overhead_seconds": 0.0}
             row |= {"reported_at": time.time(), "node": "simulated", "device": "cpu", "precision": "float32"}
             tune.report(row)
@@ -50,7 +51,9 @@ def simulated(seconds: float, epochs: int) -> Callable[[dict[str, Any]], None]:
     return trial
 
 
-def measure(trials: int, nodes: int, seconds: float, epochs: int, searcher: str, scheduler: str) -> dict[str, Any]:
+def measure(
+    trials: int, nodes: int, seconds: float, epochs: int, searcher: SearcherName, scheduler: SchedulerName
+) -> dict[str, Any]:
     """Run a search of simulated trials on ``nodes`` nodes of one processor each; return what it took."""
     from ray.cluster_utils import Cluster
 
@@ -117,8 +120,8 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a trial that is not stopped")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--searcher", default="random")
-    parser.add_argument("--scheduler", default="fifo")
+    parser.add_argument("--searcher", default="random", choices=SAMPLERS)
+    parser.add_argument("--scheduler", default="fifo", choices=SCHEDULERS)
     given = parser.parse_args()
     for trials in given.trials:
         found = measure(trials, given.nodes, given.seconds, given.epochs, given.searcher, given.scheduler)
