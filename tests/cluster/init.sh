@@ -5,7 +5,8 @@ name=$1 folder=$2 python=$3
 hostname "$name"
 mount -t tmpfs tmpfs /run
 mkdir /run/sshd
-mkdir "$folder/python"
+# It is there already when the host was started before.
+mkdir -p "$folder/python"
 mount --bind "$python" "$folder/python"
 mount --bind "$folder/root" /root
 # It may have been in the home folder that is covered now.

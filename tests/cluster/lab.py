@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -86,6 +87,11 @@ class Host:
         assert not check or done.returncode == 0, (command, done.stdout[-3000:], done.stderr[-3000:])
         return done
 
+    def received(self) -> int:
+        """Return how many bytes have reached it over the network."""
+        lines = self.run("cat", "/proc/net/dev").stdout.splitlines()
+        return next(int(line.split()[1]) for line in lines if line.split()[0] == "eth0:")
+
     def processes(self, pattern: str) -> list[str]:
         """Return the command lines there that match a pattern."""
         return self.run("pgrep", "-af", pattern, check=False).stdout.splitlines()
@@ -95,6 +101,20 @@ def environment() -> dict[str, str]:
     """Return what a command has in its environment there: nothing of this process's but the language."""
     path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "USER": "root", "SHELL": "/bin/bash", "TERM": "dumb"}
+
+
+def _boot(namespace: str, number: int, folder: Path) -> subprocess.Popen[bytes]:
+    """Start a host's process 1 in its network."""
+    isolated = "unshare --mount --pid --fork --uts --ipc --mount-proc --propagation private --kill-child"
+    init = ["bash", str(ROOT / "tests" / "cluster" / "init.sh"), f"host{number}", str(folder), sys.base_prefix]
+    with (folder / "init.log").open("ab") as log:
+        return subprocess.Popen(
+            ["ip", "netns", "exec", namespace, *isolated.split(), *init],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env=environment(),
+        )
 
 
 @dataclass
@@ -158,28 +178,23 @@ class Lab:
         _run("ip", "-n", name, "address", "add", f"{NETWORK}.{number}/24", "dev", "eth0")
         for link in ("lo", "eth0"):
             _run("ip", "-n", name, "link", "set", link, "up")
-        isolated = "unshare --mount --pid --fork --uts --ipc --mount-proc --propagation private --kill-child"
-        init = ROOT / "tests" / "cluster" / "init.sh"
-        with (folder / "init.log").open("wb") as log:
-            process = subprocess.Popen(
-                [
-                    "ip",
-                    "netns",
-                    "exec",
-                    name,
-                    *isolated.split(),
-                    "bash",
-                    init,
-                    f"host{number}",
-                    folder,
-                    sys.base_prefix,
-                ],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                env=environment(),
-            )
-        return Host(number, folder, process)
+        return Host(number, folder, _boot(name, number, folder))
+
+    def cut_power(self, number: int) -> None:
+        """End all of a host's processes at once, without a word to anybody; its disk stays."""
+        host = self.host(number)
+        self.link(number, "down")
+        # With its process 1, the kernel ends all others there.
+        os.kill(host.pid, signal.SIGKILL)
+        host.process.wait()
+
+    def power_on(self, number: int) -> None:
+        """Start a host again whose power was cut."""
+        host = self.host(number)
+        (host.folder / "ready").unlink()
+        host.process = _boot(self._space(number), number, host.folder)
+        self.await_true((host.folder / "ready").exists, host.name)
+        self.link(number, "up")
 
     def link(self, number: int, state: str) -> None:
         """Cut a host's link (``down``), or mend it (``up``)."""

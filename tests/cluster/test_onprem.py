@@ -20,10 +20,10 @@ RAY = r"raylet|gcs_server|ray::|ray/_private|monitor\.py"
 TRIALS, EPOCHS = 60, 9
 
 
-def laid_over(lab: Lab) -> str:
+def laid_over(lab: Lab, numbers: tuple[int, ...] = (1, 2, 3)) -> str:
     """Return clusters/onprem.yaml with the few values that must differ: addresses, key, and what shares a processor."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "clusters" / "onprem.yaml").read_text())
-    addresses = [host.address for host in lab.hosts[1:]]
+    addresses = [lab.host(number).address for number in numbers]
     config["provider"] |= {"head_ip": addresses[0], "worker_ips": addresses[1:]}
     config["auth"]["ssh_user"] = "root"
     # The environment is the one that runs the tests.
@@ -40,11 +40,11 @@ def command(lab: Lab, *arguments: object, check: bool = True) -> str:
     return done.stdout + done.stderr
 
 
-def alive(lab: Lab) -> int:
+def alive(lab: Lab, head: int = 1) -> int:
     """Return how many nodes the head counts."""
     script = "import ray; ray.init('auto', log_to_driver=False); print('alive', sum(n['Alive'] for n in ray.nodes()))"
     environment = ("env", "RAY_AUTH_MODE=token")
-    said = lab.host(1).run(*environment, "python", "-c", script, check=False).stdout
+    said = lab.host(head).run(*environment, "python", "-c", script, check=False).stdout
     found = re.search(r"alive (\d+)", said)
     return int(found[1]) if found else 0
 
