@@ -108,6 +108,7 @@ def test_aws_opens_ssh_alone_and_buys_spot_first_with_on_demand_behind() -> None
     head, spot, bought = (types[name] for name in ("head", "worker_spot", "worker_on_demand"))
     assert head["resources"] == {"CPU": 0, "GPU": 0}
     assert spot["node_config"].pop("InstanceMarketOptions") == {"MarketType": "spot"}
+    assert spot.pop("priority") > 0
     assert spot == bought
     assert bought["min_workers"] == 0
     assert bought["max_workers"] == config["max_workers"]

@@ -27,9 +27,22 @@ BUCKET = "my-bucket"
 SERVER = """
 import json, sys
 import boto3
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models.instances import InstanceBackend
 from moto.server import ThreadedMotoServer
 
-address, region = sys.argv[1:]
+address, region, spot = sys.argv[1:]
+run_instances = InstanceBackend.run_instances
+
+
+def refuse(backend, *arguments, **options):
+    if options.get("instance_market_options"):
+        raise EC2ClientError("InsufficientInstanceCapacity", "There is no Spot capacity available")
+    return run_instances(backend, *arguments, **options)
+
+
+if spot == "sold out":
+    InstanceBackend.run_instances = refuse
 ThreadedMotoServer(ip_address=address, port=5000, verbose=False).start()
 clients = {name: boto3.client(name, region_name=region) for name in ("ec2", "iam", "s3")}
 for line in sys.stdin:
@@ -42,10 +55,16 @@ class Account:
     """An AWS account, with one subnet, the instance profile that cluster.yaml names, and a bucket.
 
     moto's server runs at the client; boto3 asks it from there, in the same process.
+
+    Args:
+        lab: its client.
+        region: where.
+        profile: the instance profile's name.
+        spot: "sold out" where no spot machine is to be had, which moto knows nothing of.
     """
 
-    def __init__(self, lab: Lab, region: str, profile: str) -> None:
-        command = [*lab.client.inside, sys.executable, "-c", SERVER, f"{NETWORK}.{CLIENT}", region]
+    def __init__(self, lab: Lab, region: str, profile: str, spot: str) -> None:
+        command = [*lab.client.inside, sys.executable, "-c", SERVER, f"{NETWORK}.{CLIENT}", region, spot]
         self._log = lab.folder / "moto.log"
         with self._log.open("wb") as log:
             self._server = subprocess.Popen(
@@ -107,8 +126,7 @@ def laid_over() -> str:
     for name in ("head_start_ray_commands", "worker_start_ray_commands"):
         lines = config[name]
         config[name] = [re.sub(r"ray start", "ray start --object-store-memory=300000000", line) for line in lines]
-    # Of machines that fit equally well, Ray takes the first.
-    text: str = yaml.safe_dump(config, sort_keys=False)
+    text: str = yaml.safe_dump(config)
     return text
 
 
@@ -131,10 +149,10 @@ def lab_of_aws() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def account(lab_of_aws: Lab) -> Iterator[Account]:
+def account(lab_of_aws: Lab, request: pytest.FixtureRequest) -> Iterator[Account]:
     config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
     profile = config["available_node_types"]["head"]["node_config"]["IamInstanceProfile"]["Name"]
-    account = Account(lab_of_aws, config["provider"]["region"], profile)
+    account = Account(lab_of_aws, config["provider"]["region"], profile, getattr(request, "param", "to be had"))
     yield account
     account.close()
 
@@ -144,6 +162,15 @@ def command(lab: Lab, *arguments: object) -> str:
     words = ("env", f"AWS_ENDPOINT_URL={ENDPOINT}", "python", "-m", "tune_fmnist.cluster", *arguments)
     done = lab.client.run(*words)
     return done.stdout + done.stderr
+
+
+def submit(lab: Lab, file: str, name: str) -> None:
+    """Start a search that does not end by itself; each trial fills a machine, whose GPU is not there."""
+    options = (
+        *("--model", "ann", "--trials", 1000, "--max-epochs", 3, "--limit-train", 10000, "--scheduler", "fifo"),
+        *("--cpus-per-trial", 4, "--gpus-per-trial", 0, "--max-concurrent", 1, "--storage", f"s3://{BUCKET}/searches"),
+    )
+    command(lab, "submit", file, "--", *options, "--name", name)
 
 
 def host_of(lab: Lab, instance: dict[str, Any]) -> Host:
@@ -182,19 +209,14 @@ def test_spot_machines_come_with_the_load_are_replaced_and_go(lab_of_aws: Lab, a
         lab.await_true(lambda: len(account.running()) == count, why)
         return account.running()[-1]
 
-    # A trial fills a machine, whose GPU is not there.  These searches do not end by themselves.
-    options = (
-        *("--model", "ann", "--trials", 1000, "--max-epochs", 3, "--limit-train", 10000, "--scheduler", "fifo"),
-        *("--cpus-per-trial", 4, "--gpus-per-trial", 0, "--max-concurrent", 1, "--storage", f"s3://{BUCKET}/searches"),
-    )
-    command(lab, "submit", file, "--", *options, "--name", "night")
+    submit(lab, file, "night")
     lost = await_machines(2, "a machine for the search")
     assert is_spot(lost)
     assert lost["InstanceType"] == "g6.xlarge"
     assert lost["SecurityGroups"] == first["SecurityGroups"]
     await_trial(lost, "night")
 
-    command(lab, "submit", file, "--", *options, "--name", "more")
+    submit(lab, file, "more")
     second = await_machines(3, "a machine for the second search")
     await_trial(second, "more")
 
@@ -231,3 +253,30 @@ def _only_ssh_is_open(account: Account, instance: dict[str, Any]) -> None:
     assert [(rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) for rule in world] == [("tcp", 22, 22)]
     peers = {pair["GroupId"] for rule in found["IpPermissions"] for pair in rule["UserIdGroupPairs"]}
     assert peers == {group["GroupId"]}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("account", ["sold out"], indirect=True)
+def test_full_price_is_paid_when_the_user_says_so(lab_of_aws: Lab, account: Account) -> None:
+    lab, file = lab_of_aws, "/root/cluster.yaml"
+    lab.client.path(file).write_text(laid_over())
+    command(lab, "up", file)
+    (first,) = account.running()
+    head = host_of(lab, first)
+    submit(lab, file, "night")
+    # What Ray's autoscaler does with the third refusal is what it does with all.
+    count = "grep -c 'Failed to launch.*(InsufficientInstanceCapacity)' /tmp/ray/session_latest/logs/monitor.log; true"
+    lab.await_true(lambda: int(head.run("bash", "-c", count).stdout) >= 3, "three spot machines are asked for")
+    assert len(account.running()) == 1, "Ray has learned to take the other type: cluster.yaml says that it does not"
+
+    config = yaml.safe_load(lab.client.path(file).read_text())
+    config["available_node_types"]["worker_spot"]["priority"] = -1
+    lab.client.path(file).write_text(yaml.safe_dump(config))
+    command(lab, "up", file)
+    lab.await_true(lambda: len(account.running()) == 2, "a machine at full price")
+    bought = account.running()[-1]
+    assert bought["InstanceType"] == "g6.xlarge"
+    assert not is_spot(bought)
+    assert head.processes("tune_fmnist.search"), "the second `up` ended the search"
+    command(lab, "down", file)
+    assert not account.running()
