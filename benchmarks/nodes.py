@@ -46,7 +46,7 @@ def utilisation(nodes: list[int], trials: int, epochs: int, images: int) -> floa
 
 def main(
     turns: Annotated[int, typer.Option(min=1, help="searches on each")] = 3,
-    trials: Annotated[int, typer.Option(min=4, help="of a search")] = 20,
+    trials: Annotated[int, typer.Option(min=4, help="of a search")] = 18,
     epochs: Annotated[int, typer.Option(min=1, help="of a trial")] = 3,
     images: Annotated[int, typer.Option(min=100, help="of the training files")] = 30_000,
 ) -> None:
