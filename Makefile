@@ -17,10 +17,10 @@ test: env  ## the tests but the long ones, in under eight minutes on two cores
 test-faults: env  ## searches that are killed, starved and cut off, in under 15 minutes on two cores
 	$(BIN)/python -m pytest -q -n 2 tests/faults -m 'faults or not faults' $(ARGS)
 
-test-cluster: env  ## a search over three hosts made of namespaces; needs root, installs from Debian; under 12 minutes
+test-cluster: env  ## searches over hosts made of namespaces, and on AWS simulated; needs root, installs from Debian
 	tests/cluster/install.sh
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
-	$(BIN)/python -m pytest -q -rs tests/cluster -m 'faults or not faults' $(ARGS)
+	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile tests/cluster -m 'faults or not faults' $(ARGS)
 
 test-gpu: env  ## what needs a GPU; skipped with the reason elsewhere
 	$(BIN)/python -m pytest -q tests/gpu $(ARGS)

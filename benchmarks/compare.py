@@ -46,7 +46,7 @@ class Size:
     images: int | None = None
 
 
-SIZES: Final = {"ann": Size(40, 9, 140), "cnn": Size(16, 9, 270)}
+SIZES: Final = {"ann": Size(40, 9, 140), "cnn": Size(16, 9, 200)}
 QUICK: Final = {"ann": Size(3, 3, 60, 2000), "cnn": Size(2, 2, 60, 1000)}
 
 CONTENDERS: Final = {
@@ -141,7 +141,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="a contender; may be repeated [all]")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="how often, each with another seed")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="a tiny size, to see that all of them run")] = False,
-    limit: Annotated[float | None, typer.Option(help="seconds for one contender [ann 140, cnn 270]")] = None,
+    limit: Annotated[float | None, typer.Option(help="seconds for one contender [ann 140, cnn 200]")] = None,
     slots: Annotated[int, typer.Option(min=1, help="trials at once")] = 2,
     add: Annotated[bool, typer.Option("--add", help="keep the rows that are there")] = False,
     out: Annotated[Path, typer.Option(help="where tables and figure go")] = ROOT / "benchmarks" / "results",
