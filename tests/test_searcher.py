@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -168,6 +169,33 @@ def test_conditional_parameters_exist_only_beside_their_condition(ray_here: None
     assert optimizers == {"adam", "sgd"}
     for row in ledger.trials.values():
         assert (row["config_momentum"] >= 0.5) == (row["config_optimizer"] == "sgd")
+
+
+def test_short_trials_leave_a_slots_process_time_to_start(ray_here: None, tmp_path: Path, space: Space) -> None:
+    slots, seen = 4, tmp_path / "processes"
+    seen.mkdir()
+
+    def short(job: dict[str, Any]) -> None:
+        (seen / str(os.getpid())).touch()
+        if len(list(seen.iterdir())) < slots:
+            # Shorter than a process takes to start, and long enough that not all trials have ended by then.
+            time.sleep(0.05)
+        analytic(job)
+
+    folder = tmp_path / "x"
+    folder.mkdir()
+    paths = SearchPaths(folder)
+    run_trials(
+        short,
+        OptunaSearcher(space, "random", seed=1, max_epochs=1, journal=paths.journal, name="test"),
+        SCHEDULERS["fifo"](1),
+        Ledger(paths, "test", 1),
+        place(1 / slots, None, slots),
+        trials=250,
+        time_budget=None,
+        on_step=lambda ended: None,
+    )
+    assert len(list(seen.iterdir())) == slots
 
 
 def test_a_time_budget_leaves_no_trial_running(ray_here: None, tmp_path: Path, space: Space) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 
 from ray.tune.experiment import Trial
@@ -16,16 +17,28 @@ GRACE_EPOCHS: Final = 1
 REDUCTION_FACTOR: Final = 3
 
 
+_START_SECONDS = 30.0
+"""How long a trial may take to get a process of its own before it is given that of a trial that has ended."""
+
+
 class _InOrder(TrialScheduler):
     """Starts trials in order of issue."""
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Return the earliest trial that waits to start, looking at those only that have not ended.
+    _since: Mapping[int, float] = MappingProxyType({})
 
-        Ray's own looks at all trials, several times a report, so that a trial costs the more the more there were.
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return the earliest trial that waits to start and has no process on its way, of those that have not ended.
+
+        Ray gives it the process of a trial that has ended, and ends the one that was being started for it.  With short
+        trials none would ever be up, so that its slot stays empty: a process takes longer to start than the next trial
+        to end.  Ray's own schedulers look at all trials, so that one costs the more the more there were.
         """
-        waiting = (trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING)
-        return min(waiting, key=lambda trial: trial.config["number"], default=None)
+        now = time.monotonic()
+        waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING]
+        numbers = sorted(trial.config["number"] for trial in waiting)
+        self._since = {number: self._since.get(number, now) for number in numbers}
+        ready = [number for number in numbers if not 0 < now - self._since[number] < _START_SECONDS]
+        return next((trial for trial in waiting if ready and trial.config["number"] == ready[0]), None)
 
 
 class Asha(_InOrder, ASHAScheduler):
