@@ -28,7 +28,7 @@ from benchmarks.contenders.job import Job
 from benchmarks.processes import Ran, run
 from tune_fmnist import data, environment
 from tune_fmnist.paths import SearchPaths, default_space
-from tune_fmnist.results import utilisation_while_trials_wait
+from tune_fmnist.record import utilisation_while_trials_wait
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SYNE: Final = "Syne Tune"

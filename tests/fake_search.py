@@ -14,7 +14,8 @@ from tune_fmnist import tables
 from tune_fmnist.config import FAMILIES, Ann, Cnn, config_id
 from tune_fmnist.names import REPORT_FIGURES
 from tune_fmnist.paths import SearchPaths
-from tune_fmnist.results import Results, write_info
+from tune_fmnist.record import write_info
+from tune_fmnist.results import Results
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

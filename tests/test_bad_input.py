@@ -24,7 +24,7 @@ from tune_fmnist.config import Ann
 from tune_fmnist.lock import only_writer
 from tune_fmnist.paths import SearchPaths
 from tune_fmnist.plan import Design, Plan
-from tune_fmnist.results import write_info
+from tune_fmnist.record import write_info
 
 Mistake = Callable[[str, str], None]
 

@@ -10,7 +10,8 @@ import pytest
 from tune_fmnist.errors import InputError
 from tune_fmnist.names import SCHEMA_VERSION
 from tune_fmnist.paths import SearchPaths
-from tune_fmnist.results import Results, read_info, utilisation_while_trials_wait, write_info
+from tune_fmnist.record import read_info, utilisation_while_trials_wait, write_info
+from tune_fmnist.results import Results
 
 
 def test_record_survives_the_disk(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from tune_fmnist.config import config_id
 from tune_fmnist.errors import InputError
 from tune_fmnist.lock import only_writer
 from tune_fmnist.paths import SearchPaths
-from tune_fmnist.results import Results, read_info, write_info
+from tune_fmnist.record import read_info, write_info
+from tune_fmnist.results import Results
 from tune_fmnist.retrains import Job, RetrainTables, choose, pending
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tune_fmnist.config import Config, baseline, config_id, read_config, to_conf
 from tune_fmnist.errors import InputError
 from tune_fmnist.names import COMPLETED, STOPPED
 from tune_fmnist.paths import SearchPaths
-from tune_fmnist.results import read_info
+from tune_fmnist.record import read_info
 
 
 class Job(NamedTuple):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import shutil
 import time
 import uuid
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -22,7 +21,8 @@ from tune_fmnist.lock import only_writer
 from tune_fmnist.mirror import Mirror
 from tune_fmnist.paths import SearchPaths, is_full
 from tune_fmnist.plan import RECORDED, Design, Plan
-from tune_fmnist.results import Results, read_info, utilisation_while_trials_wait, write_info
+from tune_fmnist.record import read_info
+from tune_fmnist.results import Results
 from tune_fmnist.storage import Folder
 
 if TYPE_CHECKING:
@@ -30,6 +30,20 @@ if TYPE_CHECKING:
 
     from tune_fmnist.ledger import Ledger
     from tune_fmnist.slots import Placement
+
+
+class _Search(NamedTuple):
+    """A search that is about to run: what is asked for, its record, its folders, and its images."""
+
+    plan: Plan
+    design: Design
+    info: dict[str, Any]
+    paths: SearchPaths
+    mirror: Mirror | None
+    source: data.Source
+    images: data.Images
+    split: data.Split
+    out: Console
 
 
 def search(model: str | None = None, *, out: Console | None = None, **options: Any) -> Results:
@@ -88,7 +102,7 @@ def _search(plan: Plan, held: ExitStack, out: Console) -> Results:
             mend="give the --data-root it ran on",
         )
     with only_writer(paths):
-        return _run(plan, design, info, paths, mirror, source, images, split, out)
+        return _run(_Search(plan, design, info, paths, mirror, source, images, split, out))
 
 
 def _recorded_storage(paths: SearchPaths) -> str | None:
@@ -118,96 +132,31 @@ def _create(paths: SearchPaths) -> None:
         ) from None
 
 
-def _run(
-    plan: Plan,
-    design: Design,
-    info: dict[str, Any],
-    paths: SearchPaths,
-    mirror: Mirror | None,
-    source: data.Source,
-    images: data.Images,
-    split: data.Split,
-    out: Console,
-) -> Results:
-    from tune_fmnist import environment
-    from tune_fmnist.config import baseline
+def _run(search: _Search) -> Results:
+    from tune_fmnist import record
     from tune_fmnist.ledger import Ledger
-    from tune_fmnist.probe import probe
     from tune_fmnist.report import report
-    from tune_fmnist.retrain import run_retrain
     from tune_fmnist.retrains import pending, read_tables
-    from tune_fmnist.slots import Slots, place, probe_storage, running_ray
     from tune_fmnist.summary import print_summary
 
     began = time.monotonic()
-    if info.get("state") == "finished" and not paths.trials.exists():
+    design, paths, mirror = search.design, search.paths, search.mirror
+    if search.info.get("state") == "finished" and not paths.trials.exists():
         raise InputError("there is no such table", file=paths.trials, mend="restore it or search again")
-    ledger = Ledger(paths, info["search_id"], design.max_epochs, mirror.discard if mirror else None)
-    left = design.trials - len(ledger.trials) + len(ledger.running)
-    retrains = {"top_k": design.top_k, "seeds": design.retrain_seeds}
+    ledger = Ledger(paths, search.info["search_id"], design.max_epochs, mirror.discard if mirror else None)
     # What is wrong with the tables is found before anything is written or trained.
     read_tables(paths)
-    needs_ray = left > 0 or (design.retrain and bool(pending(paths, **retrains)))
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    if plan.resume:
-        lost = _lost_seconds(info, paths)
-        info["search_seconds"] += lost
-        if "slot_seconds" in info:
-            info["slot_seconds"] += lost * info["placement"]["slots"]
-        info["resumed_at"].append(now)
-        if left > 0:
-            info.pop("utilisation", None)
-    else:
-        info |= {
-            "started_at": now,
-            "command": environment.command(),
-            "data": source.origin,
-            "images": len(images.labels),
-            "train_size": len(split.train.labels),
-            "validation_size": len(split.validation.labels),
-            "split_hash": split.hash,
-        }
-    info |= design.record() | {
-        "state": "running",
-        "time_budget_seconds": plan.time_budget,
-        **environment.record(),
-    }
-    write_info(paths, info)
-    if mirror:
-        mirror.begin()
-    out.print(
-        f"{'taking up' if plan.resume else 'search'} {info['name']}: {design.trials} trials of up to "
-        f"{design.max_epochs} epochs, {design.searcher} and {design.scheduler}, seed {design.seed}"
-    )
-    sizes = f"{len(split.train.labels):,} training and {len(split.validation.labels):,} validation images"
-    out.print(f"{sizes} ({source.origin})")
+    left = design.trials - len(ledger.trials) + len(ledger.running)
+    retrains = design.retrain and bool(pending(paths, top_k=design.top_k, seeds=design.retrain_seeds))
+    _begin(search, searches=left > 0)
     try:
-        if needs_ray:
-            with running_ray(plan.address):
-                gpus = plan.gpus_per_trial
-                if gpus is None and (measured := probe(baseline(design.model))):
-                    info["gpu_probe"] = measured._asdict()
-                    gpus = 1 / measured.trials
-                placement = place(plan.cpus_per_trial, gpus, plan.max_concurrent, wait=_waits(plan))
-                out.print(f"Ray: {placement}")
-                if mirror or placement.nodes > 1:
-                    probe_storage(
-                        mirror.folder if mirror else Folder.at(str(paths.folder)),
-                        "--storage" if mirror else "--results-dir",
-                    )
-                info |= {"placement": placement._asdict(), "startup_seconds": round(time.monotonic() - began, 1)}
-                write_info(paths, info)
-                if left > 0:
-                    _run_trials(plan, design, info, paths, mirror, split, ledger, placement, left, out)
-                _record_utilisation(info, paths)
-                if design.retrain:
-                    slots = Slots(placement, joined=plan.address is not None)
-                    run_retrain(paths, source, images, placement, slots, **retrains, out=out)
+        if left > 0 or retrains:
+            _compute(search, ledger, left, began)
         else:
-            _record_utilisation(info, paths)
+            _record_utilisation(search)
     except KeyboardInterrupt:
-        _close(paths, "interrupted", began)
-        out.print(
+        record.close(paths, "interrupted", time.monotonic() - began)
+        search.out.print(
             f"interrupted; the tables in {paths.folder} hold {len(ledger.trials)} trials and {ledger.epochs} epochs; "
             f"go on with: python -m tune_fmnist.search --resume --results-dir {paths.folder.parent} "
             f"--name {paths.folder.name}"
@@ -218,42 +167,98 @@ def _run(
             # There is no room to record that either.
             what = "the disk is full; what was written is whole: make room, then go on with --resume"
             raise OSError(errno.ENOSPC, what, str(paths.folder)) from error
-        _close(paths, "failed", began)
+        record.close(paths, "failed", time.monotonic() - began)
         raise
     if mirror:
         mirror.finish()
     shutil.rmtree(paths.checkpoints, ignore_errors=True)
-    _close(paths, "finished", began)
+    record.close(paths, "finished", time.monotonic() - began)
     report(paths.folder)
     results = Results(paths)
-    print_summary(results, out)
+    print_summary(results, search.out)
     return results
 
 
-def _waits(plan: Plan) -> bool:
-    """Return whether an autoscaler may start the nodes that are asked for."""
-    return plan.address is not None and plan.max_concurrent is not None
+def _begin(search: _Search, *, searches: bool) -> None:
+    """Record that the search runs, and say what it is."""
+    from tune_fmnist import environment, record
+
+    info, design, split, origin = search.info, search.design, search.split, search.source.origin
+    if search.plan.resume:
+        epochs = Results(search.paths).epochs if search.paths.epochs.exists() else None
+        record.take_up(info, epochs, searches=searches)
+    else:
+        info |= {
+            "started_at": record.now(),
+            "command": environment.command(),
+            "data": origin,
+            "images": len(search.images.labels),
+            "train_size": len(split.train.labels),
+            "validation_size": len(split.validation.labels),
+            "split_hash": split.hash,
+        }
+    budget = {"time_budget_seconds": search.plan.time_budget}
+    info |= design.record() | {"state": "running"} | budget | environment.record()
+    record.write_info(search.paths, info)
+    if search.mirror:
+        search.mirror.begin()
+    search.out.print(
+        f"{'taking up' if search.plan.resume else 'search'} {info['name']}: {design.trials} trials of up to "
+        f"{design.max_epochs} epochs, {design.searcher} and {design.scheduler}, seed {design.seed}"
+    )
+    sizes = f"{len(split.train.labels):,} training and {len(split.validation.labels):,} validation images"
+    search.out.print(f"{sizes} ({origin})")
 
 
-def _run_trials(
-    plan: Plan,
-    design: Design,
-    info: dict[str, Any],
-    paths: SearchPaths,
-    mirror: Mirror | None,
-    split: data.Split,
-    ledger: Ledger,
-    placement: Placement,
-    left: int,
-    out: Console,
-) -> None:
+def _compute(search: _Search, ledger: Ledger, left: int, began: float) -> None:
+    """Run the ``left`` trials that have not ended, then the retrains, on Ray."""
+    from tune_fmnist.config import baseline
+    from tune_fmnist.probe import probe
+    from tune_fmnist.record import write_info
+    from tune_fmnist.retrain import run_retrain
+    from tune_fmnist.slots import Slots, place, probe_storage, running_ray
+
+    plan, design, info, paths, mirror = search.plan, search.design, search.info, search.paths, search.mirror
+    with running_ray(plan.address):
+        gpus = plan.gpus_per_trial
+        if gpus is None and (measured := probe(baseline(design.model))):
+            info["gpu_probe"] = measured._asdict()
+            gpus = 1 / measured.trials
+        # An autoscaler may start the nodes that are asked for.
+        wait = plan.address is not None and plan.max_concurrent is not None
+        placement = place(plan.cpus_per_trial, gpus, plan.max_concurrent, wait=wait)
+        search.out.print(f"Ray: {placement}")
+        if mirror or placement.nodes > 1:
+            folder = mirror.folder if mirror else Folder.at(str(paths.folder))
+            probe_storage(folder, "--storage" if mirror else "--results-dir")
+        info |= {"placement": placement._asdict(), "startup_seconds": round(time.monotonic() - began, 1)}
+        write_info(paths, info)
+        if left > 0:
+            _run_trials(search, ledger, placement, left)
+        _record_utilisation(search)
+        if design.retrain:
+            run_retrain(
+                paths,
+                search.source,
+                search.images,
+                placement,
+                Slots(placement, joined=plan.address is not None),
+                top_k=design.top_k,
+                seeds=design.retrain_seeds,
+                out=search.out,
+            )
+
+
+def _run_trials(search: _Search, ledger: Ledger, placement: Placement, left: int) -> None:
     """Run the ``left`` trials that have not ended; record how long it took."""
-    from tune_fmnist import screen
     from tune_fmnist.engine import run_trials, training
+    from tune_fmnist.record import write_info
     from tune_fmnist.scheduler import SCHEDULERS
+    from tune_fmnist.screen import SearchDisplay
     from tune_fmnist.searcher import OptunaSearcher
     from tune_fmnist.slots import Slots
 
+    plan, design, info, paths, mirror = search.plan, search.design, search.info, search.paths, search.mirror
     searcher = OptunaSearcher(
         design.space,
         design.searcher,
@@ -266,10 +271,11 @@ def _run_trials(
     if plan.resume:
         searcher.take_up(ledger.trials)
         scheduler.take_up(ledger.reported())
-    display = screen.SearchDisplay(
-        out, ledger, trials=design.trials, slots=placement.slots, time_budget=plan.time_budget
+    display = SearchDisplay(
+        search.out, ledger, trials=design.trials, slots=placement.slots, time_budget=plan.time_budget
     )
     slots = Slots(placement, joined=plan.address is not None)
+    checkpoints = mirror.checkpoints if mirror else Folder.at(str(paths.checkpoints))
 
     def step(ended: int | None) -> None:
         display.step(ended)
@@ -280,9 +286,7 @@ def _run_trials(
     try:
         with display.shown():
             run_trials(
-                training(
-                    split, mirror.checkpoints if mirror else Folder.at(str(paths.checkpoints)), plan.trial_timeout
-                ),
+                training(search.split, checkpoints, plan.trial_timeout),
                 searcher,
                 scheduler,
                 ledger,
@@ -300,44 +304,13 @@ def _run_trials(
         write_info(paths, info)
 
 
-def _close(paths: SearchPaths, state: str, began: float) -> None:
-    info = read_info(paths)
-    info |= {
-        "state": state,
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "wall_seconds": round(info.get("wall_seconds", 0.0) + time.monotonic() - began, 1),
-    }
-    write_info(paths, info)
+def _record_utilisation(search: _Search) -> None:
+    from tune_fmnist.record import utilisation, write_info
 
-
-def _lost_seconds(info: dict[str, Any], paths: SearchPaths) -> float:
-    """Return how long the last run searched, up to its last epoch, if it was killed before it could record that."""
-    if info["state"] != "running" or not paths.epochs.exists():
-        return 0.0
-    began = datetime.fromisoformat([info["started_at"], *info["resumed_at"]][-1])
-    last = Results(paths).epochs["reported_at"].max()
-    return max(0.0, round(float((last - began).total_seconds()), 1))
-
-
-def _record_utilisation(info: dict[str, Any], paths: SearchPaths) -> None:
-    """Record training and evaluation seconds over slots x wall seconds: over the search, and until the last start.
-
-    The second is None for a search that was interrupted: its starts lie on both sides of a gap.
-    """
-    if "utilisation" in info:
-        return
-    results = Results(paths)
-    slot_seconds = info.get("slot_seconds", info["placement"]["slots"] * info["search_seconds"])
-    # Nodes may have come and gone: their mean.
-    slots = slot_seconds / info["search_seconds"]
-    epochs, trials = results.epochs, results.trials
-    busy = epochs["train_seconds"] + epochs["eval_seconds"]
-    first = trials["started_at"].min()
-    starts, ends = ((when - first).dt.total_seconds() for when in (trials["started_at"], epochs["reported_at"]))
-    waited = utilisation_while_trials_wait(starts, ends, busy, slots)
-    info["utilisation"] = round(float(busy.sum() / slot_seconds), 4)
-    info["utilisation_while_trials_wait"] = None if info["resumed_at"] or math.isnan(waited) else round(waited, 4)
-    write_info(paths, info)
+    if "utilisation" not in search.info:
+        results = Results(search.paths)
+        search.info.update(utilisation(search.info, results.trials, results.epochs))
+        write_info(search.paths, search.info)
 
 
 def main(

@@ -67,5 +67,5 @@ def test_the_table_compares_medians_and_equal_times() -> None:
     ours, theirs = comparison.summary(runs, epochs)
     assert ours["epochs a second"] == "5.00 (4.00 to 6.00)"
     assert theirs["tune_fmnist does"] == "5.0 times that"
-    assert theirs["wall, s"] == "cut at 100"
+    assert theirs["wall, s"] == "100, cut off"
     assert theirs["at equal time"] == "0.8000"
