@@ -25,7 +25,7 @@ test-cluster: env  ## searches over hosts made of namespaces, and on AWS simulat
 test-gpu: env  ## what needs a GPU; skipped with the reason elsewhere
 	$(BIN)/python -m pytest -q tests/gpu $(ARGS)
 
-bench: env $(BENCH)/.installed  ## this project beside Ray Tune, Optuna and Syne Tune, in 25 minutes on two cores
+bench: env $(BENCH)/.installed  ## this project beside Ray Tune, Optuna and Syne Tune, in 23 minutes on two cores
 	$(BIN)/python -m benchmarks.compare $(ARGS)
 
 check: env  ## style and types

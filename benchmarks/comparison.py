@@ -49,11 +49,13 @@ def summary(runs: pd.DataFrame, epochs: pd.DataFrame) -> list[dict[str, str]]:
             {
                 "model": str(model).upper(),
                 "": str(contender),
-                "wall, s": ("cut at " if group["cut"].any() else "") + _spread(group["seconds"], "{:.0f}"),
+                "wall, s": _spread(group["seconds"], "{:.0f}") + _cut(group["cut"]),
                 "trials": _spread(group["trials"], "{:.0f}"),
                 "epochs": _spread(group["epochs"], "{:.0f}"),
                 "epochs a second": _spread(group["epochs_per_second"], "{:.2f}"),
-                "tune_fmnist does": _factor(ours["epochs_per_second"].median(), group["epochs_per_second"].median()),
+                "tune_fmnist does": ""
+                if contender == OURS
+                else _factor(ours["epochs_per_second"].median(), group["epochs_per_second"].median()),
                 "trials a minute": _spread(group["trials_per_minute"], "{:.1f}"),
                 "utilisation": _spread(group["utilisation"], "{:.2f}"),
                 "while trials wait": _spread(group["utilisation_while_trials_wait"], "{:.2f}"),
@@ -69,13 +71,17 @@ def _factor(ours: float, theirs: float) -> str:
     return f"{ours / theirs:.1f} times that" if math.isfinite(ours) else ""
 
 
+def _cut(cut: pd.Series[bool]) -> str:
+    if not cut.any():
+        return ""
+    return ", cut off" if cut.all() else f", {cut.sum()} of {len(cut)} cut off"
+
+
 def _spread(values: pd.Series[Any], form: str) -> str:
     if values.empty:
         return ""
-    middle = form.format(values.median())
-    if len(values) < 2:
-        return middle
-    return f"{middle} ({form.format(values.min())} to {form.format(values.max())})"
+    middle, least, most = (form.format(value) for value in (values.median(), values.min(), values.max()))
+    return middle if least == most else f"{middle} ({least} to {most})"
 
 
 def _at_equal_time(group: pd.DataFrame, ours: pd.DataFrame, epochs: pd.DataFrame) -> pd.Series[Any]:
