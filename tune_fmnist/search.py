@@ -147,10 +147,11 @@ def _run(search: _Search) -> Results:
     # What is wrong with the tables is found before anything is written or trained.
     read_tables(paths)
     left = design.trials - len(ledger.trials) + len(ledger.running)
-    retrains = design.retrain and bool(pending(paths, top_k=design.top_k, seeds=design.retrain_seeds))
+    # Of a search without a trial there is nothing yet to choose from.
+    computes = left > 0 or (design.retrain and bool(pending(paths, top_k=design.top_k, seeds=design.retrain_seeds)))
     _begin(search, searches=left > 0)
     try:
-        if left > 0 or retrains:
+        if computes:
             _compute(search, ledger, left, began)
         else:
             _record_utilisation(search)
