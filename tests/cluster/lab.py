@@ -106,7 +106,8 @@ def environment() -> dict[str, str]:
 def _boot(namespace: str, number: int, folder: Path) -> subprocess.Popen[bytes]:
     """Start a host's process 1 in its network."""
     isolated = "unshare --mount --pid --fork --uts --ipc --mount-proc --propagation private --kill-child"
-    init = ["bash", str(ROOT / "tests" / "cluster" / "init.sh"), f"host{number}", str(folder), sys.base_prefix]
+    shared = [sys.base_prefix, str(ROOT), sys.prefix]
+    init = ["bash", str(ROOT / "tests" / "cluster" / "init.sh"), f"host{number}", str(folder), *shared]
     with (folder / "init.log").open("ab") as log:
         return subprocess.Popen(
             ["ip", "netns", "exec", namespace, *isolated.split(), *init],
