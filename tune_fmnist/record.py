@@ -17,6 +17,8 @@ from tune_fmnist.paths import SearchPaths, publish
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tune_fmnist.results import Results
+
 
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(ge=0.0)]
@@ -110,19 +112,19 @@ def write_info(paths: SearchPaths, info: dict[str, Any]) -> None:
         partial.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **info}, indent=2) + "\n", encoding="utf-8")
 
 
-def take_up(info: dict[str, Any], epochs: pd.DataFrame | None, *, searches: bool) -> None:
+def take_up(info: dict[str, Any], results: Results, *, searches: bool) -> None:
     """Put into a record that its search goes on now.
 
     A run that was killed could not record how long it searched: until its last epoch, of which there is a row.
 
     Args:
         info: the record.
-        epochs: the table of epochs, None where there is none yet.
+        results: the search's tables; that of epochs is read after such an end only.
         searches: whether trials will be run, and not retrains only.
     """
-    if info["state"] == "running" and epochs is not None:
+    if info["state"] == "running" and results.paths.epochs.exists():
         began = datetime.fromisoformat([info["started_at"], *info["resumed_at"]][-1])
-        lost = max(0.0, round(float((epochs["reported_at"].max() - began).total_seconds()), 1))
+        lost = max(0.0, round(float((results.epochs["reported_at"].max() - began).total_seconds()), 1))
         info["search_seconds"] += lost
         if "slot_seconds" in info:
             info["slot_seconds"] += lost * info["placement"]["slots"]

@@ -34,11 +34,11 @@ class _InOrder(TrialScheduler):
         to end.  Ray's own schedulers look at all trials, so that one costs the more the more there were.
         """
         now = time.monotonic()
-        waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING]
-        numbers = sorted(trial.config["number"] for trial in waiting)
-        self._since = {number: self._since.get(number, now) for number in numbers}
-        ready = [number for number in numbers if not 0 < now - self._since[number] < _START_SECONDS]
-        return next((trial for trial in waiting if ready and trial.config["number"] == ready[0]), None)
+        live = tune_controller.get_live_trials()
+        waiting = {trial.config["number"]: trial for trial in live if trial.status == Trial.PENDING}
+        self._since = {number: self._since.get(number, now) for number in waiting}
+        ready = [number for number, since in self._since.items() if not 0 < now - since < _START_SECONDS]
+        return waiting[min(ready)] if ready else None
 
 
 class Asha(_InOrder, ASHAScheduler):

@@ -186,8 +186,7 @@ def _begin(search: _Search, *, searches: bool) -> None:
 
     info, design, split, origin = search.info, search.design, search.split, search.source.origin
     if search.plan.resume:
-        epochs = Results(search.paths).epochs if search.paths.epochs.exists() else None
-        record.take_up(info, epochs, searches=searches)
+        record.take_up(info, Results(search.paths), searches=searches)
     else:
         info |= {
             "started_at": record.now(),
