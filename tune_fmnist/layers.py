@@ -12,11 +12,12 @@ from torch.nn import functional
 
 
 def pool_relu(x: Tensor) -> Tensor:
-    """Return ``relu(max_pool2d(x, 2))`` of (n, c, height, width), with the same gradient.
+    """Return ``relu(max_pool2d(x, 2))`` of (n, c, height, width), bfloat16 or float32, with the same gradient.
 
     Four values are compared as two pairs of strided views, and each view's gradient is written once: no indices, no
-    zeroing, a third of the time.  Of equal values the first in reading order gets the gradient, as in PyTorch.  On a
-    GPU PyTorch's own are fewer launches.
+    zeroing, a quarter of the time.  Of equal values the first in reading order gets the gradient, as in PyTorch.  The
+    backward pass overwrites ``x`` with its gradient, so that nothing else may need its values: memory that was just
+    read is written in a fraction of the time.  On a GPU PyTorch's own are fewer launches.
     """
     if x.device.type != "cpu":
         return functional.max_pool2d(x, 2).relu()
@@ -140,7 +141,13 @@ class _PoolRelu(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         x, columns, pooled = ctx.saved_tensors
-        return _to_larger(_to_larger(pooled.sign().mul_(gradient), columns, 2), x, 3)
+        # As integers the bits of floats compare alike from 0 on, and three times as fast; below 0, where they do not,
+        # ReLU lets no gradient through.  The forward pass takes the floats: of integers a NaN may be the smaller one.
+        bits = {torch.bfloat16: torch.int16, torch.float32: torch.int32}[x.dtype]
+        passed = pooled.view(bits).sign().mul_(gradient.view(bits))
+        spread: Tensor = x.detach()
+        _to_larger(_to_larger(passed, columns.view(bits), 2), spread.view(bits), 3)
+        return spread
 
 
 def _pairs(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -151,12 +158,11 @@ def _pairs(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def _to_larger(gradient: Tensor, x: Tensor, dim: int) -> Tensor:
-    """Hand each gradient to the larger one of its pair in ``x`` along ``dim``, the first of two equal ones."""
-    spread = torch.zeros_like(x) if x.size(dim) % 2 else torch.empty_like(x)
+    """Overwrite ``x`` with the gradient: each goes to the larger of its pair along ``dim``, the first of equal ones."""
     first, second = _pairs(x, dim)
-    to_first, to_second = _pairs(spread, dim)
-    # A mask of the gradient's type, not bool: only then is PyTorch's multiplication vectorized.
     is_first = torch.ge(first, second, out=torch.empty_like(gradient))
-    torch.mul(gradient, is_first, out=to_first)
-    torch.sub(gradient, to_first, out=to_second)
-    return spread
+    torch.mul(gradient, is_first, out=first)
+    torch.sub(gradient, first, out=second)
+    if x.size(dim) % 2:
+        x.select(dim, -1).zero_()
+    return x

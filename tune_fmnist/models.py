@@ -31,7 +31,10 @@ class AnnModel(nn.Module):
 
 
 class CnnModel(nn.Module):
-    """A small convolutional network. Input (n, 1, 28, 28), output logits (n, 10)."""
+    """A small convolutional network. Input (n, 1, 28, 28), output logits (n, 10).
+
+    The dense layer takes the blocks' output in the order it lies in memory: row, column, channel.
+    """
 
     def __init__(self, config: Cnn) -> None:
         super().__init__()
@@ -49,7 +52,8 @@ class CnnModel(nn.Module):
         x = images.reshape(-1, 28, 28, 1).permute(0, 3, 1, 2)
         for convolution in self.blocks:
             x = pool_relu(convolution(x))
-        return perceptron(self.dropout(x.flatten(1)), (self.dense, self.output), self.dropout)
+        features = x.permute(0, 2, 3, 1).flatten(1)
+        return perceptron(self.dropout(features), (self.dense, self.output), self.dropout)
 
 
 def build(config: Config) -> AnnModel | CnnModel:
