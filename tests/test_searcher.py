@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -196,6 +197,38 @@ def test_short_trials_leave_a_slots_process_time_to_start(ray_here: None, tmp_pa
         on_step=lambda ended: None,
     )
     assert len(list(seen.iterdir())) == slots
+
+
+def test_a_trial_is_not_failed_by_the_death_of_the_process_that_it_is_handed(
+    ray_here: None, tmp_path: Path, space: Space
+) -> None:
+    def short(job: dict[str, Any]) -> None:
+        (tmp_path / str(job["number"])).write_text(str(os.getpid()))
+        analytic(job | {"number": 0})
+
+    folder = tmp_path / "x"
+    folder.mkdir()
+    paths = SearchPaths(folder)
+    ledger = Ledger(paths, "test", 1)
+    killed = []
+
+    def on_step(ended: int | None) -> None:
+        if ended in (0, 1) and ledger.trials[ended]["status"] == COMPLETED:
+            killed.append(int((tmp_path / str(ended)).read_text()))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    run_trials(
+        short,
+        OptunaSearcher(space, "random", seed=1, max_epochs=1, journal=paths.journal, name="test"),
+        SCHEDULERS["fifo"](1),
+        ledger,
+        place(None, None, 1),
+        trials=4,
+        time_budget=None,
+        on_step=on_step,
+    )
+    assert len(set(killed)) == 2
+    assert [row["status"] for row in ledger.trials.values()] == [COMPLETED] * 4
 
 
 def test_a_time_budget_leaves_no_trial_running(ray_here: None, tmp_path: Path, space: Space) -> None:

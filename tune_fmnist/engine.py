@@ -14,7 +14,9 @@ from tune_fmnist.slots import Placement, Slots
 
 # isort: split
 # Ray after the slots' module, which sets what Ray reads when it is imported.
+import ray.tune.tune
 from ray import tune
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import ConcurrencyLimiter
@@ -31,6 +33,29 @@ _RETRIES = 2
 
 _DEATH_SECONDS = 90.0
 """How long after the loss of a trial's process Ray may take to see that its node is gone; by default, 65 s."""
+
+_LATE_SECONDS = 10.0
+"""How long after a node is seen to be gone Ray may take to tell of a trial's process that was lost with it."""
+
+
+class _Controller(TuneController):
+    """Ray's, but that a trial goes on elsewhere when the process that it is handed, another trial's before, has died.
+
+    Ray hears of it twice.  The first time it puts the trial back into the queue, and the second time it ends it as
+    failed, whatever its retries: for it is not running then.
+    """
+
+    def _actor_failed(self, tracked_actor: Any, exception: Exception) -> None:
+        trial = self._actor_to_trial[tracked_actor]
+        if trial in self._resetting_trials:
+            self._resetting_trials.remove(trial)
+            self._unstage_trial_with_resources(trial)
+            self._set_trial_status(trial, Trial.RUNNING)
+        super()._actor_failed(tracked_actor, exception)
+
+
+# It cannot be told to: this is the name by which `tune.run` makes its controller.
+ray.tune.tune.TuneController = _Controller  # type: ignore[attr-defined]
 
 
 class _Watcher(tune.Callback):
@@ -49,6 +74,7 @@ class _Watcher(tune.Callback):
         self._told: dict[int, float] = {}
         self._unsaved: set[int] = set()
         self._losses: list[tuple[float, Trial]] = []
+        self._node_lost = -math.inf
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._told[trial.config["number"]] = time.monotonic()
@@ -67,6 +93,8 @@ class _Watcher(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._losses.append((time.monotonic(), trial))
+        if time.monotonic() - self._node_lost <= _LATE_SECONDS:
+            self._forgive()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._ledger.end(trial.config["number"])
@@ -86,10 +114,11 @@ class _Watcher(tune.Callback):
         if (lost := self._slots.count()) is not None:
             self._limiter.max_concurrent = self._slots.wanted
             if lost:
+                self._node_lost = time.monotonic()
                 self._forgive()
 
     def _forgive(self) -> None:
-        """Let a node's loss not count as a failure of its trials: they lost their processes before it was noticed.
+        """Let a node's loss not count as a failure of its trials, which lose their processes shortly before or after.
 
         Another trial's error of that time is forgiven with it, which costs it one more attempt.
         """

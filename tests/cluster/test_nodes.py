@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tune_fmnist.space import read_space
 
 
 def patient(go: Path) -> Callable[[dict[str, Any]], None]:
-    """Return a trial that says on which node it is, waits for a file, and ends."""
+    """Return a trial that says on which node it is and in which process, waits for a file, and ends."""
 
     def trial(job: dict[str, Any]) -> None:
         import ray
@@ -30,7 +31,7 @@ def patient(go: Path) -> Callable[[dict[str, Any]], None]:
             row = {"epoch": epoch, "train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5}
             row |= {"learning_rate": 0.1, "train_seconds": 0.0, "eval_seconds": 0.0, "overhead_seconds": 0.0}
             row |= {"reported_at": time.time(), "diverged": False, "device": "cpu", "precision": "float32"}
-            tune.report(row | {"node": ray.get_runtime_context().get_node_id()})
+            tune.report(row | {"node": f"{ray.get_runtime_context().get_node_id()} {os.getpid()}"})
 
         report(1)
         while not go.exists():
@@ -81,23 +82,33 @@ def test_losses_of_nodes_are_not_a_trials_failures(cluster: Any, tmp_path: Path)
     nodes = [cluster.add_node(num_cpus=1, include_dashboard=False)]
     cluster.wait_for_nodes()
     lost: list[str] = []
+    killed: list[str] = []
 
     def step(ledger: Ledger) -> None:
-        node = ledger.trials.get(0, {}).get("node")
+        node, _, process = (ledger.trials.get(0, {}).get("node") or "").partition(" ")
         dead = {one["NodeID"] for one in ray.nodes() if not one["Alive"]}
-        if node is None or node in lost or not dead.issuperset(lost):
+        if not node or node in lost or process in killed or not dead.issuperset(lost):
             return
-        if len(lost) == 5:
+        if len(lost) < 5:
+            # More often than a trial may fail.
+            lost.append(node)
+            nodes.append(cluster.add_node(num_cpus=1, include_dashboard=False))
+            cluster.remove_node(nodes.pop(0), allow_graceful=False)
+        elif len(killed) < 2:
+            # As often as it may.
+            killed.append(process)
+            os.kill(int(process), signal.SIGKILL)
+        else:
             (tmp_path / "go").touch()
-            return
-        # More often than a trial may fail.
-        lost.append(node)
-        nodes.append(cluster.add_node(num_cpus=1, include_dashboard=False))
-        cluster.remove_node(nodes.pop(0), allow_graceful=False)
 
     ledger = run(cluster, SearchPaths(tmp_path / "x"), tmp_path / "go", 1, step)
     assert len(lost) == 5
+    assert len(killed) == 2
     assert [(trial["status"], trial["epochs"]) for trial in ledger.trials.values()] == [("completed", 2)]
+
+
+def nodes_of(trials: Iterable[dict[str, Any]]) -> set[str]:
+    return {trial["node"].partition(" ")[0] for trial in trials if "node" in trial}
 
 
 @pytest.mark.faults
@@ -107,7 +118,7 @@ def test_a_node_that_joins_is_used(cluster: Any, tmp_path: Path) -> None:
     added = []
 
     def step(ledger: Ledger) -> None:
-        nodes = {trial["node"] for trial in ledger.running if "node" in trial}
+        nodes = nodes_of(ledger.running)
         if nodes and not added:
             added.append(cluster.add_node(num_cpus=2, include_dashboard=False))
         # Three trials on two nodes at once: none ends before.
@@ -116,4 +127,4 @@ def test_a_node_that_joins_is_used(cluster: Any, tmp_path: Path) -> None:
 
     ledger = run(cluster, SearchPaths(tmp_path / "x"), tmp_path / "go", 6, step)
     assert {trial["status"] for trial in ledger.trials.values()} == {"completed"}
-    assert len({trial["node"] for trial in ledger.trials.values()}) == 2
+    assert len(nodes_of(ledger.trials.values())) == 2
