@@ -93,6 +93,7 @@ def test_losses_of_nodes_are_not_a_trials_failures(cluster: Any, tmp_path: Path)
             # More often than a trial may fail.
             lost.append(node)
             nodes.append(cluster.add_node(num_cpus=1, include_dashboard=False))
+            os.kill(int(process), signal.SIGKILL)
             cluster.remove_node(nodes.pop(0), allow_graceful=False)
         elif len(killed) < 2:
             # As often as it may.
