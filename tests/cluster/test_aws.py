@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -15,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster import launcher
 from tests.cluster.lab import CLIENT, NETWORK, ROOT, Host, Lab, environment, skip_without
-from tests.cluster.test_onprem import RAY
-from tune_fmnist import tables
+from tests.cluster.launcher import RAY, trials_of
 
 FIRST = 4
 """The least host number that a subnet gives, in AWS and in moto."""
@@ -114,22 +113,6 @@ class Account:
         self._server.communicate()
 
 
-def laid_over() -> str:
-    """Return cluster.yaml with the few values that must differ: who logs in, at which address, and what takes long."""
-    config: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    config["provider"]["use_internal_ips"] = True
-    config["auth"]["ssh_user"] = "root"
-    config["idle_timeout_minutes"] = 0.2
-    # The environment is the one that runs the tests.
-    config["setup_commands"] = [line for line in config["setup_commands"] if "pip install" not in line]
-    # Memory is not divided between the hosts; the processors and the GPU are those that the file gives a machine.
-    for name in ("head_start_ray_commands", "worker_start_ray_commands"):
-        lines = config[name]
-        config[name] = [re.sub(r"ray start", "ray start --object-store-memory=300000000", line) for line in lines]
-    text: str = yaml.safe_dump(config)
-    return text
-
-
 @pytest.fixture
 def lab_of_aws() -> Iterator[Lab]:
     """As many hosts as the test may ask machines for."""
@@ -157,11 +140,9 @@ def account(lab_of_aws: Lab, request: pytest.FixtureRequest) -> Iterator[Account
     account.close()
 
 
-def command(lab: Lab, *arguments: object) -> str:
-    """Run ``tune-fmnist cluster`` at the client."""
-    words = ("env", f"AWS_ENDPOINT_URL={ENDPOINT}", "python", "-m", "tune_fmnist.cluster", *arguments)
-    done = lab.client.run(*words)
-    return done.stdout + done.stderr
+def command(lab: Lab, *arguments: object) -> None:
+    """Run ``tune-fmnist cluster`` at the client, whose AWS is the account's."""
+    launcher.command(lab, *arguments, AWS_ENDPOINT_URL=ENDPOINT)
 
 
 def submit(lab: Lab, file: str, name: str) -> None:
@@ -177,11 +158,6 @@ def host_of(lab: Lab, instance: dict[str, Any]) -> Host:
     return lab.host(int(instance["PrivateIpAddress"].rpartition(".")[2]))
 
 
-def rows_of(head: Host, search: str) -> list[dict[str, Any]]:
-    file = head.path(f"/root/results/{search}/trials.parquet")
-    return tables.read(file, tables.TRIALS).to_pylist() if file.exists() else []
-
-
 def is_spot(instance: dict[str, Any]) -> bool:
     return instance.get("InstanceLifecycle") == "spot"
 
@@ -189,7 +165,7 @@ def is_spot(instance: dict[str, Any]) -> bool:
 @pytest.mark.faults
 def test_spot_machines_come_with_the_load_are_replaced_and_go(lab_of_aws: Lab, account: Account) -> None:
     lab, file = lab_of_aws, "/root/cluster.yaml"
-    lab.client.path(file).write_text(laid_over())
+    lab.client.path(file).write_text(launcher.aws())
     command(lab, "up", file)
     (first,) = account.running()
     assert first["InstanceType"] == "m7i.large"
@@ -201,7 +177,7 @@ def test_spot_machines_come_with_the_load_are_replaced_and_go(lab_of_aws: Lab, a
         name = host_of(lab, on).name
 
         def works() -> bool:
-            return any(row["node"] == name for search in searches for row in rows_of(head, search))
+            return any(row["node"] == name for search in searches for row in trials_of(head, search))
 
         lab.await_true(works, f"a trial on {name}")
 
@@ -222,16 +198,16 @@ def test_spot_machines_come_with_the_load_are_replaced_and_go(lab_of_aws: Lab, a
 
     account.ask("ec2", "terminate_instances", InstanceIds=[lost["InstanceId"]])
     host_of(lab, lost).run("pkill", "-9", "-f", RAY)
-    before = len(rows_of(head, "night"))
+    before = len(trials_of(head, "night"))
     third = await_machines(3, "a machine in place of the lost one")
     # Whichever waits may take the machine that is left.
     await_trial(third, "night", "more")
-    lab.await_true(lambda: len(rows_of(head, "night")) >= before + 2, "trials after the loss")
+    lab.await_true(lambda: len(trials_of(head, "night")) >= before + 2, "trials after the loss")
 
     head.run("pkill", "-TERM", "-f", "tune_fmnist.search")
     lab.await_true(lambda: not head.processes("tune_fmnist.search"), "the searches' end")
     for search in ("night", "more"):
-        rows = rows_of(head, search)
+        rows = trials_of(head, search)
         assert {row["status"] for row in rows} <= {"completed", "running"}, [row["reason"] for row in rows]
     stored = account.ask("s3", "list_objects_v2", Bucket=BUCKET)["Contents"]
     assert {f"searches/{search}/trials.parquet" for search in ("night", "more")} <= {one["Key"] for one in stored}
@@ -259,7 +235,7 @@ def _only_ssh_is_open(account: Account, instance: dict[str, Any]) -> None:
 @pytest.mark.parametrize("account", ["sold out"], indirect=True)
 def test_full_price_is_paid_when_the_user_says_so(lab_of_aws: Lab, account: Account) -> None:
     lab, file = lab_of_aws, "/root/cluster.yaml"
-    lab.client.path(file).write_text(laid_over())
+    lab.client.path(file).write_text(launcher.aws())
     command(lab, "up", file)
     (first,) = account.running()
     head = host_of(lab, first)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.lab import Lab
-from tests.cluster.test_onprem import alive, command, laid_over
+from tests.cluster.launcher import alive, command, onprem
 from tests.s3 import S3
 from tune_fmnist import tables
 from tune_fmnist.names import RUNNING
@@ -40,17 +39,6 @@ checkpoints = Folder.at(sys.argv[1]) / sys.argv[2] / "checkpoints"
 source, target = (checkpoints / f"{int(number):05d}" for number in sys.argv[3:5])
 target.write(source.names()[-1], source.read(source.names()[-1]))
 """
-
-
-@pytest.fixture
-def cluster(lab: Lab) -> Iterator[str]:
-    """The cluster's file at the client, all hosts in it; afterwards it is down, and the first host is up again."""
-    file = "/root/cluster.yaml"
-    lab.client.path(file).write_text(laid_over(lab))
-    yield file
-    command(lab, "down", file, check=False)
-    if lab.host(1).process.poll() is not None:
-        lab.power_on(1)
 
 
 def stored(lab: Lab, uri: str, to: str) -> Path:
@@ -110,7 +98,7 @@ def test_search_goes_on_with_another_head(lab: Lab, s3_of_lab: S3, cluster: str)
     assert any(row["status"] != RUNNING for row in trials_there.values())
     assert TRIALS - 1 not in trials_known
 
-    lab.client.path(cluster).write_text(laid_over(lab, (2, 3)))
+    lab.client.path(cluster).write_text(onprem(lab, (2, 3)))
     command(lab, "up", cluster)
     lab.await_true(lambda: alive(lab, 2) == 2, "two nodes")
     # Whoever still trained for the dead head has been ended.

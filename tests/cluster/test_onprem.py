@@ -3,72 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.cluster.lab import ROOT, Host, Lab
+from tests.cluster.launcher import RAY, alive, command, trials_of
 from tests.s3 import S3
 from tune_fmnist import tables
 from tune_fmnist.paths import SearchPaths
 
-RAY = r"raylet|gcs_server|ray::|ray/_private|monitor\.py"
 TRIALS, EPOCHS = 60, 9
 
 
-def laid_over(lab: Lab, numbers: tuple[int, ...] = (1, 2, 3)) -> str:
-    """Return clusters/onprem.yaml with the few values that must differ: addresses, key, and what shares a processor."""
-    config: dict[str, Any] = yaml.safe_load((ROOT / "clusters" / "onprem.yaml").read_text())
-    addresses = [lab.host(number).address for number in numbers]
-    config["provider"] |= {"head_ip": addresses[0], "worker_ips": addresses[1:]}
-    config["auth"]["ssh_user"] = "root"
-    # The environment is the one that runs the tests.
-    config["setup_commands"] = [line for line in config["setup_commands"] if "pip install" not in line]
-    size = "--num-cpus=1 --object-store-memory=300000000"
-    for name in ("head_start_ray_commands", "worker_start_ray_commands"):
-        config[name] = [re.sub(r"ray start", f"ray start {size}", line) for line in config[name]]
-    return yaml.safe_dump(config)
-
-
-def command(lab: Lab, *arguments: object, check: bool = True) -> str:
-    """Run ``tune-fmnist cluster`` at the client."""
-    done = lab.client.run("python", "-m", "tune_fmnist.cluster", *arguments, check=check)
-    return done.stdout + done.stderr
-
-
-def alive(lab: Lab, head: int = 1) -> int:
-    """Return how many nodes the head counts."""
-    script = "import ray; ray.init('auto', log_to_driver=False); print('alive', sum(n['Alive'] for n in ray.nodes()))"
-    environment = ("env", "RAY_AUTH_MODE=token")
-    said = lab.host(head).run(*environment, "python", "-c", script, check=False).stdout
-    found = re.search(r"alive (\d+)", said)
-    return int(found[1]) if found else 0
-
-
-def rows_of(head: Host) -> list[dict[str, Any]]:
-    file = head.path("/root/results/night/trials.parquet")
-    return tables.read(file, tables.TRIALS).to_pylist() if file.exists() else []
-
-
 def ended(head: Host) -> int:
-    return sum(row["status"] != "running" for row in rows_of(head))
-
-
-@pytest.fixture
-def cluster(lab: Lab) -> Iterator[str]:
-    """The cluster's file, at the client; the cluster is taken down whatever happens."""
-    file = "/root/cluster.yaml"
-    lab.client.path(file).write_text(laid_over(lab))
-    yield file
-    command(lab, "down", file, check=False)
+    return sum(row["status"] != "running" for row in trials_of(head, "night"))
 
 
 @pytest.mark.faults
-def test_search_survives_a_killed_and_a_cut_off_node(lab: Lab, s3_of_lab: S3, cluster: str, tmp_path: Path) -> None:
+def test_search_survives_a_killed_and_a_cut_off_node(lab: Lab, s3_of_lab: S3, cluster: str) -> None:
     head, killed, cut = (lab.host(number) for number in (1, 2, 3))
     command(lab, "up", cluster)
     lab.await_true(lambda: alive(lab) == 3, "three nodes")
@@ -97,7 +50,7 @@ def test_search_survives_a_killed_and_a_cut_off_node(lab: Lab, s3_of_lab: S3, cl
     lab.await_true(lambda: json.loads(record.read_text())["state"] != "running", "the end", 400)
     lab.await_true(lambda: not head.processes("tune_fmnist.search"), "the last copy")
     assert json.loads(record.read_text())["state"] == "finished", log.read_text()[-3000:]
-    rows = rows_of(head)
+    rows = trials_of(head, "night")
     assert [row["number"] for row in rows] == list(range(TRIALS))
     assert {row["status"] for row in rows} == {"completed"}, [row["reason"] for row in rows]
     assert {row["node"] for row in rows} == {"host1", "host2", "host3"}
