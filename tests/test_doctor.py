@@ -129,8 +129,8 @@ def test_every_node_of_a_cluster(cluster: tuple[str, list[str]], tmp_path: Path)
     address, (good, other, bare) = cluster
     findings, here = examine(tmp_path, address, gpus=0.15), doctor._HERE
     assert findings["Ray", here] == Finding("Ray", here, "ok", f"joining the cluster at {address}")
-    # The GPU holds six trials, the node's CPUs three.
-    assert findings["placement", here].found == "3 slots of 1 CPU and 0.15 GPU on 3 nodes"
+    # The GPU holds six trials, the CPUs of its node three.
+    assert findings["placement", here].found == "3 slots of 1 CPU and 0.15 GPU"
     assert (findings["GPU share", here].state, findings["GPU share", here].mend.split()[2]) == ("failure", "0.1428,")
     assert {check for check, name in findings if name == good} == PER_NODE
     assert {check for check, name in findings if name == other} >= PER_NODE | {"GPUs"}

@@ -228,7 +228,7 @@ def _compute(search: _Search, ledger: Ledger, left: int, began: float) -> None:
         wait = plan.address is not None and plan.max_concurrent is not None
         placement = place(plan.cpus_per_trial, gpus, plan.max_concurrent, wait=wait)
         search.out.print(f"Ray: {placement}")
-        if mirror or placement.nodes > 1:
+        if mirror or plan.address is not None:
             folder = mirror.folder if mirror else Folder.at(str(paths.folder))
             probe_storage(folder, "--storage" if mirror else "--results-dir")
         info |= {"placement": placement._asdict(), "startup_seconds": round(time.monotonic() - began, 1)}

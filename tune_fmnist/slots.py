@@ -38,7 +38,7 @@ _GPU_SHARE = 0.25
 
 
 class Placement(NamedTuple):
-    """What one trial or retrain occupies, and how many run at once; ``most`` is the user's limit."""
+    """What one trial or retrain occupies, how many run at once and on how many nodes; ``most`` is the user's limit."""
 
     cpus: float
     gpus: float
@@ -177,7 +177,8 @@ def place(
             key="--gpus-per-trial" if gpus > most["GPU"] else "--cpus-per-trial",
             mend=f"the largest node has {most['CPU']:g} CPU and {most['GPU']:g} GPU",
         )
-    return Placement(cpus, gpus, slots, len(nodes), max_concurrent)
+    of_use = sum(slots_of(one, cpus, gpus) > 0 for one in resources)
+    return Placement(cpus, gpus, slots, of_use, max_concurrent)
 
 
 def _count(nodes: list[dict[str, Any]], cpus: float, gpus: float, most: int | None) -> int:
