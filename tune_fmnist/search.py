@@ -135,9 +135,7 @@ def _create(paths: SearchPaths) -> None:
 def _run(search: _Search) -> Results:
     from tune_fmnist import record
     from tune_fmnist.ledger import Ledger
-    from tune_fmnist.report import report
     from tune_fmnist.retrains import pending, read_tables
-    from tune_fmnist.summary import print_summary
 
     began = time.monotonic()
     design, paths, mirror = search.design, search.paths, search.mirror
@@ -174,6 +172,10 @@ def _run(search: _Search) -> Results:
         mirror.finish()
     shutil.rmtree(paths.checkpoints, ignore_errors=True)
     record.close(paths, "finished", time.monotonic() - began)
+    # The statistics take a second to import, which the first trial need not wait for.
+    from tune_fmnist.report import report
+    from tune_fmnist.summary import print_summary
+
     report(paths.folder)
     results = Results(paths)
     print_summary(results, search.out)
