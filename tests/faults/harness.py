@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,11 @@ KINDS: dict[str, Callable[[Event], bool]] = {
     "recorded": lambda event: event.name == "search.json",
     "retrained": lambda event: event.name == "retrains.parquet",
 }
+
+
+def _writer(partial: str) -> int:
+    """Return the pid in the name of a file that is being written."""
+    return int(partial.split(".")[-2])
 
 
 class Run:
@@ -142,17 +147,22 @@ class Run:
         lines = {pid: _of(pid, "cmdline").replace(b"\0", b" ").decode() for pid in self._family}
         return {pid: line for pid, line in lines.items() if title in line and table[pid].state != "Z"}
 
-    def worker_of(self, number: int) -> int:
-        """Wait until a trial's checkpoint is being written, and return the pid of its process."""
+    def worker_of(self, number: int, killed: Collection[int] = ()) -> int:
+        """Wait until a trial's checkpoint is being written, and return the pid of its process.
+
+        One that was ``killed`` may have begun another checkpoint before.
+        """
         folder = self.paths.checkpoints / f"{number:05d}"
         assert self.await_line(start="Ray: "), self.said
         for parent, child in ((self.paths.folder, self.paths.checkpoints), (self.paths.checkpoints, folder)):
             while not child.is_dir():
                 # Made in between, it is noticed at the next event: trials write their checkpoints all the time.
                 assert self.await_event(parent, lambda event: True), self.said
-        event = self.await_event(folder, lambda event: event.name.endswith(".partial"))
+        event = self.await_event(
+            folder, lambda event: event.name.endswith(".partial") and _writer(event.name) not in killed
+        )
         assert event is not None, f"trial {number} has ended"
-        return int(event.name.split(".")[-2])
+        return _writer(event.name)
 
     def kill(self) -> None:
         """Kill the driver alone, as the system's out-of-memory killer would."""

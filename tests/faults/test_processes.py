@@ -37,9 +37,9 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(hurt: Hurt, count: Note) -> 
 def test_a_trial_that_is_killed_each_time_fails_and_the_others_go_on(hurt: Hurt, count: Note) -> None:
     hurt.arguments += ALL_EPOCHS
     run = hurt.start()
-    workers = []
+    workers: list[int] = []
     for _ in range(3):
-        workers.append(run.worker_of(1))
+        workers.append(run.worker_of(1, workers))
         hurt.observe()
         os.kill(workers[-1], signal.SIGKILL)
     assert run.ended() == 0, run.said
@@ -50,9 +50,10 @@ def test_a_trial_that_is_killed_each_time_fails_and_the_others_go_on(hurt: Hurt,
     count("trial's process killed thrice", 3, hurt.check(trials=4))
 
 
-def out_of_memory(hurt: Hurt, run: Run, number: int) -> None:
-    """Let a trial's process have no page more than it has: what it asks for next is refused."""
-    worker = run.worker_of(number)
+def out_of_memory(hurt: Hurt, run: Run, number: int, ended: list[int]) -> None:
+    """Let a trial's process, none of those that ``ended``, have no page more than it has: it is refused the next."""
+    worker = run.worker_of(number, ended)
+    ended.append(worker)
     hurt.observe()
     used = int(Path(f"/proc/{worker}/statm").read_text().split()[0]) * resource.getpagesize()
     resource.prlimit(worker, resource.RLIMIT_AS, (used, used))
@@ -77,8 +78,9 @@ def wide(hurt: Hurt, folder: Path, batch_size: int, *options: str) -> None:
 def test_a_trial_that_runs_out_of_memory(hurt: Hurt, count: Note, tmp_path: Path, times: int, status: str) -> None:
     wide(hurt, tmp_path, 256, "--trials", "3", "--limit-train", "1000", "--max-epochs", "5")
     run = hurt.start()
+    ended: list[int] = []
     for _ in range(times):
-        out_of_memory(hurt, run, 1)
+        out_of_memory(hurt, run, 1, ended)
     assert run.ended() == 0, run.said
     rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
     assert [row["status"] for row in rows] == ["completed", status, "completed"]
