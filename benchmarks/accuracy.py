@@ -72,9 +72,10 @@ def interval(differences: np.ndarray[Any, Any]) -> tuple[float, float]:
 
 def summary(rows: pd.DataFrame) -> str:
     lines = [
-        "| model | epochs | seeds | fast | plain float32 | difference | 95 % interval |\n|---|---|---|---|---|---|---|"
+        "| model | images | epochs | seeds | fast | plain float32 | difference | 95 % interval |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for (model, epochs), of in rows.groupby(["model", "epochs"]):
+    for (model, images, epochs), of in rows.groupby(["model", "images", "epochs"]):
         paired = of.pivot_table(index="seed", columns="loop", values="val_accuracy").dropna()
         if len(paired) < 2 or len(paired.columns) < 2:
             continue
@@ -82,7 +83,7 @@ def summary(rows: pd.DataFrame) -> str:
         low, high = interval(difference)
         means = " | ".join(f"{100 * paired[loop].mean():.2f} ± {100 * paired[loop].std():.2f} %" for loop in LOOPS)
         lines.append(
-            f"| {str(model).upper()} | {epochs} | {len(paired)} | {means} "
+            f"| {str(model).upper()} | {images:,.0f} | {epochs} | {len(paired)} | {means} "
             f"| {100 * difference.mean():+.2f} | {100 * low:+.2f} to {100 * high:+.2f} |"
         )
     return "\n".join(lines)
