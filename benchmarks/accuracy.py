@@ -100,7 +100,9 @@ def main(
     """Train with the fast and with a plain loop, and compare their validation accuracies."""
     torch.set_num_threads(1)
     began = time.monotonic()
-    rows = pd.read_parquet(file) if file.exists() else pd.DataFrame(columns=["model", "epochs", "seed", "loop"])
+    rows = (
+        pd.read_parquet(file) if file.exists() else pd.DataFrame(columns=["model", "images", "epochs", "seed", "loop"])
+    )
     images = data.limited(data.read_training(data.locate(None)), limit_train, 0)
     split = data.split(images, 0)
     for seed in range(seeds):
@@ -109,7 +111,7 @@ def main(
             length = epochs or EPOCHS[name]
             for loop, train in LOOPS.items():
                 key = {"model": name, "epochs": length, "seed": seed, "loop": loop, "images": len(images.labels)}
-                done = all(column in rows for column in key) and (rows[list(key)] == pd.Series(key)).all(axis=1).any()
+                done = (rows[list(key)] == pd.Series(key)).all(axis=1).any()
                 if done or (time_budget and time.monotonic() - began > time_budget):
                     continue
                 started = time.perf_counter()

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,19 +85,22 @@ def run(
     max_epochs: int = MAX_EPOCHS,
     max_concurrent: int | None = None,
     time_budget: float | None = None,
+    trial: Callable[[dict[str, Any]], None] = analytic,
+    cpus: float | None = None,
+    on_step: Callable[[Ledger, int | None], None] = lambda ledger, ended: None,
 ) -> Ledger:
     folder.mkdir(exist_ok=True)
     paths = SearchPaths(folder)
     ledger = Ledger(paths, "test", max_epochs)
     run_trials(
-        analytic,
+        trial,
         OptunaSearcher(space, searcher, seed=1, max_epochs=max_epochs, journal=paths.journal, name="test"),
         SCHEDULERS[scheduler](max_epochs),
         ledger,
-        place(None, None, max_concurrent),
+        place(cpus, None, max_concurrent),
         trials=trials,
         time_budget=time_budget,
-        on_step=lambda ended: None,
+        on_step=lambda ended: on_step(ledger, ended),
     )
     return ledger
 
@@ -184,18 +187,7 @@ def test_short_trials_leave_a_slots_process_time_to_start(ray_here: None, tmp_pa
         analytic(job | {"number": 0})
 
     folder = tmp_path / "x"
-    folder.mkdir()
-    paths = SearchPaths(folder)
-    run_trials(
-        short,
-        OptunaSearcher(space, "random", seed=1, max_epochs=1, journal=paths.journal, name="test"),
-        SCHEDULERS["fifo"](1),
-        Ledger(paths, "test", 1),
-        place(1 / slots, None, slots),
-        trials=250,
-        time_budget=None,
-        on_step=lambda ended: None,
-    )
+    run(folder, space, "random", "fifo", trials=250, max_epochs=1, max_concurrent=slots, trial=short, cpus=1 / slots)
     assert len(list(seen.iterdir())) == slots
 
 
@@ -206,26 +198,16 @@ def test_a_trial_is_not_failed_by_the_death_of_the_process_that_it_is_handed(
         (tmp_path / str(job["number"])).write_text(str(os.getpid()))
         analytic(job | {"number": 0})
 
-    folder = tmp_path / "x"
-    folder.mkdir()
-    paths = SearchPaths(folder)
-    ledger = Ledger(paths, "test", 1)
     killed = []
 
-    def on_step(ended: int | None) -> None:
+    def on_step(ledger: Ledger, ended: int | None) -> None:
         if ended in (0, 1) and ledger.trials[ended]["status"] == COMPLETED:
             killed.append(int((tmp_path / str(ended)).read_text()))
             os.kill(killed[-1], signal.SIGKILL)
 
-    run_trials(
-        short,
-        OptunaSearcher(space, "random", seed=1, max_epochs=1, journal=paths.journal, name="test"),
-        SCHEDULERS["fifo"](1),
-        ledger,
-        place(None, None, 1),
-        trials=4,
-        time_budget=None,
-        on_step=on_step,
+    folder = tmp_path / "x"
+    ledger = run(
+        folder, space, "random", "fifo", trials=4, max_epochs=1, max_concurrent=1, trial=short, on_step=on_step
     )
     assert len(set(killed)) == 2
     assert [row["status"] for row in ledger.trials.values()] == [COMPLETED] * 4
