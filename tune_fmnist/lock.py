@@ -7,12 +7,12 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from filelock import FileLock, Timeout
 
 from tune_fmnist.errors import InputError
 from tune_fmnist.paths import SearchPaths, publish
+from tune_fmnist.record import now
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def only_writer(paths: SearchPaths) -> Iterator[None]:
         raise InputError(what, file=paths.folder, mend=mend) from None
     try:
         _clear(paths)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
+        since = now()
         with publish(paths.holder) as partial:
             partial.write_text(json.dumps({"pid": os.getpid(), "node": platform.node(), "since": since}) + "\n")
         yield

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from tune_fmnist.checkpoint import Checkpoints
 from tune_fmnist.errors import InputError
 from tune_fmnist.lock import only_writer
 from tune_fmnist.paths import STORAGE_PATIENCE_SECONDS, SearchPaths, publish
+from tune_fmnist.record import now
 from tune_fmnist.storage import Folder
 
 PERIOD_SECONDS: Final = 2.0
@@ -56,7 +56,7 @@ class Mirror:
         self.checkpoints = self.folder / "checkpoints"
         self._paths = paths
         self._token = uuid.uuid4().hex
-        self._since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._since = now()
         self._begun, self._stop, self._lock = threading.Event(), threading.Event(), threading.Lock()
         self._copied: dict[str, tuple[int, int, int]] = {}
         self._ended: list[int] = []
@@ -196,10 +196,10 @@ class Mirror:
             seen, until = self._holder(), time.monotonic() + _SILENCE_SECONDS
             while seen and time.monotonic() < until:
                 time.sleep(1)
-                now = self._holder()
-                if now and now != seen:
-                    raise _in_use(now, self.folder)
-                seen = now
+                holder = self._holder()
+                if holder and holder != seen:
+                    raise _in_use(holder, self.folder)
+                seen = holder
             self._beat(first=True)
         except OSError as error:
             said = " ".join(str(error).split())
