@@ -21,9 +21,9 @@ from scipy import stats
 from torch.nn import functional
 
 from benchmarks.contenders.plain import build
-from tune_fmnist import data
-from tune_fmnist.config import Config, baseline
-from tune_fmnist.training import DeviceImages, choose_precision, fit, score, to_device
+from tune_fmnist.data import fashion_mnist as data
+from tune_fmnist.models.config import Config, baseline
+from tune_fmnist.training.fit import DeviceImages, choose_precision, fit, score, to_device
 
 CPU = torch.device("cpu")
 EPOCHS = {"ann": 9, "cnn": 3}

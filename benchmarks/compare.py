@@ -26,9 +26,10 @@ import typer
 from benchmarks import comparison
 from benchmarks.contenders.job import Job
 from benchmarks.processes import Ran, run
-from tune_fmnist import data, environment
-from tune_fmnist.paths import SearchPaths, default_space
-from tune_fmnist.record import utilisation_while_trials_wait
+from tune_fmnist.base import provenance
+from tune_fmnist.data import fashion_mnist as data
+from tune_fmnist.store.paths import SearchPaths, default_space
+from tune_fmnist.store.record import utilisation_while_trials_wait
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SYNE: Final = "Syne Tune"
@@ -152,7 +153,7 @@ def main(
     sizes = {name: size for name, size in (QUICK if quick else SIZES).items() if not model or name in model}
     out.mkdir(parents=True, exist_ok=True)
     table = comparison.Tables(out, add=add)
-    facts = environment.record()
+    facts = provenance.record()
     if not only or SYNE in only:
         facts["versions"]["syne-tune"] = _syne_tune_version()
     for repeat in range(repeats):

@@ -17,13 +17,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tune_fmnist.engine import run_trials
-from tune_fmnist.ledger import Ledger
-from tune_fmnist.paths import SearchPaths, default_space
-from tune_fmnist.scheduler import Fifo
-from tune_fmnist.searcher import OptunaSearcher
-from tune_fmnist.slots import place, running_ray
-from tune_fmnist.space import read_space
+from tune_fmnist.runtime.slots import place, running_ray
+from tune_fmnist.runtime.trials import run_trials
+from tune_fmnist.store.paths import SearchPaths, default_space
+from tune_fmnist.store.trial_tables import Ledger
+from tune_fmnist.tuning.scheduler import Fifo
+from tune_fmnist.tuning.searcher import OptunaSearcher
+from tune_fmnist.tuning.space import read_space
 
 REPORTS = 3
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.step import plain_epoch
-from tune_fmnist import training
-from tune_fmnist.config import Ann, Cnn, Config
-from tune_fmnist.training import DeviceImages, EpochResult, choose_precision, fit
+from tune_fmnist.models.config import Ann, Cnn, Config
+from tune_fmnist.training import fit as training
+from tune_fmnist.training.fit import DeviceImages, EpochResult, choose_precision, fit
 
 EPOCH = 48_000
 EPOCHS = 6

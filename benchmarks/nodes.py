@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.store.paths import SearchPaths
 
 _NODES: Final = {"one node of 2 CPUs": [2], "two nodes of 1 CPU": [1, 1]}
 

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.store.paths import SearchPaths
 
 
 def help_seconds(arguments: list[str]) -> float:

@@ -19,8 +19,8 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tune_fmnist.config import Ann, Cnn, Config
-from tune_fmnist.training import DeviceImages, choose_precision, fit
+from tune_fmnist.models.config import Ann, Cnn, Config
+from tune_fmnist.training.fit import DeviceImages, choose_precision, fit
 
 EPOCH = 48_000
 TURNS = 7

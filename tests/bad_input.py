@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.test_data import TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.store.paths import SearchPaths
 
 SEARCH: Final = "search --model ann"
 RESUME: Final = "search --resume --name fake"

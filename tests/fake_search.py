@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_fmnist import tables
-from tune_fmnist.config import FAMILIES, Ann, Cnn, config_id
-from tune_fmnist.names import REPORT_FIGURES
-from tune_fmnist.paths import SearchPaths
-from tune_fmnist.record import write_info
-from tune_fmnist.results import Results
+from tune_fmnist.base.vocabulary import REPORT_FIGURES
+from tune_fmnist.models.config import FAMILIES, Ann, Cnn, config_id
+from tune_fmnist.reporting.results import Results
+from tune_fmnist.store import tables
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import write_info
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

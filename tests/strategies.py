@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tune_fmnist.config import FAMILIES, Config, to_config
-from tune_fmnist.names import MODELS
-from tune_fmnist.space import CategoricalParameter, FloatParameter, Parameter, Value
+from tune_fmnist.base.vocabulary import MODELS
+from tune_fmnist.models.config import FAMILIES, Config, to_config
+from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, Parameter, Value
 
 INTEGERS = {
     "ann": {"batch_size": (1, 4096), "shift": (0, 4), "hidden1": (1, 4096), "hidden2": (1, 4096)},

@@ -19,12 +19,13 @@ import ray
 from tests import bad_input as tables
 from tests.fake_search import add_retrains, make_search
 from tests.test_data import NAMES, content_of
-from tune_fmnist import cli, data
-from tune_fmnist.config import Ann
-from tune_fmnist.lock import only_writer
-from tune_fmnist.paths import SearchPaths
-from tune_fmnist.plan import Design, Plan
-from tune_fmnist.record import write_info
+from tune_fmnist import cli
+from tune_fmnist.data import fashion_mnist as data
+from tune_fmnist.models.config import Ann
+from tune_fmnist.store.lock import only_writer
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import write_info
+from tune_fmnist.workflow.options import Design, Plan
 
 Mistake = Callable[[str, str], None]
 
@@ -181,8 +182,8 @@ def test_read_only_results(line: str, begins: str, read_only: None, mistake: Mis
 HOLD = """
 import sys
 from pathlib import Path
-from tune_fmnist.lock import only_writer
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.store.lock import only_writer
+from tune_fmnist.store.paths import SearchPaths
 with only_writer(SearchPaths(Path("results/fake"))):
     print("held", flush=True)
     sys.stdin.read()

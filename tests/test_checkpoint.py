@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.disk import full_disk
-from tune_fmnist.checkpoint import Checkpoints
+from tune_fmnist.store.checkpoints import Checkpoints
 
 
 def tensors(epoch: int) -> dict[str, Tensor]:

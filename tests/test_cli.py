@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from tune_fmnist import cli
-from tune_fmnist.errors import InputError
+from tune_fmnist.base.errors import InputError
 
 SEARCH = ["search", "--model", "ann"]
 

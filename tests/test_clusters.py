@@ -16,8 +16,8 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tune_fmnist import cluster
-from tune_fmnist.errors import InputError
-from tune_fmnist.plan import Plan
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.workflow.options import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 AWS, ONPREM = ROOT / "cluster.yaml", ROOT / "clusters" / "onprem.yaml"

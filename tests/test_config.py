@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import configs
-from tune_fmnist.config import Ann, Cnn, Config, baseline, config_id, to_config
-from tune_fmnist.errors import InputError
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.models.config import Ann, Cnn, Config, baseline, config_id, to_config
 
 TRAINING = {
     "learning_rate": 1e-3,

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tune_fmnist import data
-from tune_fmnist.errors import InputError
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.data import fashion_mnist as data
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -288,7 +288,9 @@ def test_any_subset_and_split_keep_shares(labels: list[int], seed: int, part: fl
 
 
 def test_import_is_light() -> None:
-    code = "import sys, tune_fmnist.data; sys.exit(bool({'torch', 'torchvision', 'ray'} & set(sys.modules)))"
+    code = (
+        "import sys, tune_fmnist.data.fashion_mnist; sys.exit(bool({'torch', 'torchvision', 'ray'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -490,7 +492,7 @@ def test_two_processes_fetch_at_once(debian: Server, bare: Path, training: data.
     code = f"""
 import sys
 from pathlib import Path
-from tune_fmnist import data
+from tune_fmnist.data import fashion_mnist as data
 sys.modules["torchvision"] = None  # which makes its import fail
 data.DEBIAN_FOLDER = Path({str(tmp_path / "usr")!r})
 source = data.locate(None)

@@ -20,10 +20,11 @@ from rich.console import Console
 from rich.text import Text
 
 from tests.test_data import NAMES, TEST_LABELS, link
-from tune_fmnist import data, doctor
+from tune_fmnist import doctor
+from tune_fmnist.data import fashion_mnist as data
 from tune_fmnist.doctor import Finding, Node
-from tune_fmnist.node import SHM, Facts, look, probe_folder
-from tune_fmnist.slots import Placement
+from tune_fmnist.runtime.nodes import SHM, Facts, look, probe_folder
+from tune_fmnist.runtime.slots import Placement
 
 GIB = 2**30
 PER_NODE = {"versions", "torch", "storage", "clock", "memory"} | ({"shm"} if SHM.exists() else set())

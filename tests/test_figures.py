@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tests.fake_search import START, add_retrains, make_search, mean_of
-from tune_fmnist import figures
-from tune_fmnist.names import CLASSES
+from tune_fmnist.base.vocabulary import CLASSES
 from tune_fmnist.report import ranked, report
+from tune_fmnist.reporting import figures
 
 
 def test_titles_of_the_figures_say_what_was_found(tmp_path: Path) -> None:

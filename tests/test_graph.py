@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tune_fmnist import training
-from tune_fmnist.config import Ann, Cnn, Config
-from tune_fmnist.data import Split
-from tune_fmnist.graph import CapturedSteps
-from tune_fmnist.training import EpochResult, fit, to_device
+from tune_fmnist.data.fashion_mnist import Split
+from tune_fmnist.models.config import Ann, Cnn, Config
+from tune_fmnist.training import fit as training
+from tune_fmnist.training.cuda_graph import CapturedSteps
+from tune_fmnist.training.fit import EpochResult, fit, to_device
 
 CPU = torch.device("cpu")
 

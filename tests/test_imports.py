@@ -66,7 +66,7 @@ def test_ray_stays_at_the_edge() -> None:
 def test_ray_is_loaded_after_what_it_reads_then() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     program = (
-        "import tune_fmnist.engine\n"
+        "import tune_fmnist.runtime.trials\n"
         "from ray._private.ray_constants import RAY_ENABLE_UV_RUN_RUNTIME_ENV\n"
         "raise SystemExit(RAY_ENABLE_UV_RUN_RUNTIME_ENV)"
     )

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tune_fmnist import interruption
+from tune_fmnist.base import signals
 
 
 def at_work(number: signal.Signals) -> None:
@@ -24,9 +24,9 @@ def test_a_signal_waits_for_the_end_of_a_step(number: signal.Signals) -> None:
 
     def work() -> None:
         nonlocal steps
-        with interruption.obeyed_between_steps():
+        with signals.obeyed_between_steps():
             for _ in range(3):
-                interruption.check()
+                signals.check()
                 at_work(number)
                 steps += 1
 
@@ -35,17 +35,17 @@ def test_a_signal_waits_for_the_end_of_a_step(number: signal.Signals) -> None:
     assert steps == 1
     assert signal.getsignal(number) is before
     # It has been obeyed.
-    interruption.check()
+    signals.check()
 
 
 def test_a_signal_in_the_last_step_counts() -> None:
-    with pytest.raises(KeyboardInterrupt), interruption.obeyed_between_steps():
+    with pytest.raises(KeyboardInterrupt), signals.obeyed_between_steps():
         at_work(signal.SIGINT)
 
 
 def test_another_error_is_not_hidden_by_a_signal() -> None:
     def work() -> None:
-        with interruption.obeyed_between_steps():
+        with signals.obeyed_between_steps():
             at_work(signal.SIGTERM)
             raise OSError("no room")
 
@@ -57,8 +57,8 @@ def test_another_error_is_not_hidden_by_a_signal() -> None:
 def test_the_second_signal_ends_the_process_at_once(number: signal.Signals) -> None:
     program = f"""
 import os
-from tune_fmnist import interruption
-with interruption.obeyed_between_steps():
+from tune_fmnist.base import signals
+with signals.obeyed_between_steps():
     os.kill(os.getpid(), {number.value})
     os.kill(os.getpid(), {number.value})
 print("alive")
@@ -71,7 +71,7 @@ def test_a_thread_leaves_the_handlers_alone() -> None:
     before, seen = signal.getsignal(signal.SIGTERM), []
 
     def work() -> None:
-        with interruption.obeyed_between_steps():
+        with signals.obeyed_between_steps():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)

@@ -10,7 +10,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tune_fmnist.journal import Journal
+from tune_fmnist.tuning.optuna_journal import Journal
 
 
 def test_what_a_disk_lost_before_it_was_flushed_is_written_again(

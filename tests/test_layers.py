@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tune_fmnist.layers import Dropout, perceptron, pool_relu
+from tune_fmnist.models.layers import Dropout, perceptron, pool_relu
 
 
 @pytest.fixture(autouse=True)

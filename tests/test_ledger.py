@@ -16,12 +16,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.disk import full_disk
-from tune_fmnist import ledger as ledger_module
-from tune_fmnist import tables
-from tune_fmnist.checkpoint import Checkpoints
-from tune_fmnist.config import Ann, Cnn, Config, config_id, to_config
-from tune_fmnist.ledger import PUBLISH_SECONDS, Ledger
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.models.config import Ann, Cnn, Config, config_id, to_config
+from tune_fmnist.store import tables
+from tune_fmnist.store import trial_tables as ledger_module
+from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.trial_tables import PUBLISH_SECONDS, Ledger
 
 MAX_EPOCHS = 3
 

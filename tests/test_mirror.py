@@ -14,11 +14,11 @@ import pytest
 
 from tests.integration.conftest import tune
 from tests.s3 import S3
-from tune_fmnist import mirror as module
-from tune_fmnist.errors import InputError
-from tune_fmnist.mirror import Mirror
-from tune_fmnist.paths import SearchPaths
-from tune_fmnist.storage import Folder
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.store import mirror as module
+from tune_fmnist.store.folder import Folder
+from tune_fmnist.store.mirror import Mirror
+from tune_fmnist.store.paths import SearchPaths
 
 
 def record(paths: SearchPaths, resumed: int = 0, search_id: str = "abc") -> None:
@@ -157,9 +157,9 @@ def test_what_is_not_there_is_told(paths: SearchPaths, storage: Folder) -> None:
 
 HOLD = """
 import sys, pathlib
-from tune_fmnist import mirror
-from tune_fmnist.paths import SearchPaths
-from tune_fmnist.storage import Folder
+from tune_fmnist.store import mirror
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.folder import Folder
 mirror._BEAT_SECONDS = 0.1
 mirror.PERIOD_SECONDS = 0.1
 with mirror.Mirror(SearchPaths(pathlib.Path(sys.argv[1])), Folder.at(sys.argv[2])).held():

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from tune_fmnist.config import Ann, Cnn, Config
-from tune_fmnist.errors import InputError
-from tune_fmnist.models import build, load, save
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.models.config import Ann, Cnn, Config
+from tune_fmnist.models.networks import build, load, save
 
 CONFIGS = [
     Ann(),

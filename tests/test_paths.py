@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tune_fmnist.errors import InputError
-from tune_fmnist.names import MODELS
-from tune_fmnist.paths import SearchPaths, cache_dir, default_space, publish
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.vocabulary import MODELS
+from tune_fmnist.store.paths import SearchPaths, cache_dir, default_space, publish
 
 RESULTS = Path("/somewhere/results")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tune_fmnist.probe import choose
+from tune_fmnist.runtime.gpu_sharing import choose
 
 GIB = 2**30
 

@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 
 from tests.fake_search import START, add_retrains, make_search, mean_of
-from tune_fmnist import tables
-from tune_fmnist.errors import InputError
-from tune_fmnist.names import CLASSES
-from tune_fmnist.record import write_info
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.vocabulary import CLASSES
 from tune_fmnist.report import report, results_table, write_into
-from tune_fmnist.results import Results
-from tune_fmnist.statistics import confusion, mix_up_sentence, summarise
+from tune_fmnist.reporting.results import Results
+from tune_fmnist.reporting.statistics import confusion, mix_up_sentence, summarise
+from tune_fmnist.store import tables
+from tune_fmnist.store.record import write_info
 
 
 @pytest.fixture

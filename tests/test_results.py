@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tune_fmnist.errors import InputError
-from tune_fmnist.names import SCHEMA_VERSION
-from tune_fmnist.paths import SearchPaths
-from tune_fmnist.record import read_info, utilisation_while_trials_wait, write_info
-from tune_fmnist.results import Results
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.vocabulary import SCHEMA_VERSION
+from tune_fmnist.reporting.results import Results
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import read_info, utilisation_while_trials_wait, write_info
 
 
 def test_record_survives_the_disk(tmp_path: Path) -> None:

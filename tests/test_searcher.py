@@ -19,15 +19,15 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray import tune
 
-from tune_fmnist.config import baseline
-from tune_fmnist.engine import run_trials
-from tune_fmnist.ledger import Ledger
-from tune_fmnist.names import COMPLETED, DIVERGED, FAILED, STOPPED
-from tune_fmnist.paths import SearchPaths, default_space
-from tune_fmnist.scheduler import SCHEDULERS
-from tune_fmnist.searcher import SAMPLERS, OptunaSearcher
-from tune_fmnist.slots import place, running_ray
-from tune_fmnist.space import Space, from_values, read_space
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, STOPPED
+from tune_fmnist.models.config import baseline
+from tune_fmnist.runtime.slots import place, running_ray
+from tune_fmnist.runtime.trials import run_trials
+from tune_fmnist.store.paths import SearchPaths, default_space
+from tune_fmnist.store.trial_tables import Ledger
+from tune_fmnist.tuning.scheduler import SCHEDULERS
+from tune_fmnist.tuning.searcher import SAMPLERS, OptunaSearcher
+from tune_fmnist.tuning.space import Space, from_values, read_space
 
 MAX_EPOCHS = 9
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import inside, spaces
-from tune_fmnist.config import Ann, Cnn, Config, baseline, config_id
-from tune_fmnist.errors import InputError
-from tune_fmnist.names import MODELS, ModelName
-from tune_fmnist.paths import default_space
-from tune_fmnist.space import (
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.vocabulary import MODELS, ModelName
+from tune_fmnist.models.config import Ann, Cnn, Config, baseline, config_id
+from tune_fmnist.store.paths import default_space
+from tune_fmnist.tuning.space import (
     CategoricalParameter,
     FloatParameter,
     Parameter,

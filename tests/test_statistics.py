@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from tune_fmnist import statistics
-from tune_fmnist.names import CLASSES
+from tune_fmnist.base.vocabulary import CLASSES
+from tune_fmnist.reporting import statistics
 
 Hits = NDArray[np.bool_]
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.disk import full_disk
 from tests.s3 import S3
-from tune_fmnist.errors import InputError
-from tune_fmnist.storage import Folder
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.store.folder import Folder
 
 
 @pytest.fixture(params=["disk", "s3"])

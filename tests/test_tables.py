@@ -15,10 +15,10 @@ from hypothesis import given, settings
 
 from tests.disk import full_disk
 from tests.strategies import configs
-from tune_fmnist import tables
-from tune_fmnist.config import Ann, Cnn, Config, config_id, to_config
-from tune_fmnist.errors import InputError
-from tune_fmnist.names import SCHEMA_VERSION
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.vocabulary import SCHEMA_VERSION
+from tune_fmnist.models.config import Ann, Cnn, Config, config_id, to_config
+from tune_fmnist.store import tables
 
 SCHEMAS = {
     "trials": tables.TRIALS,

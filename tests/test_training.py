@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from tune_fmnist.checkpoint import Checkpoints
-from tune_fmnist.config import Ann, Cnn, Config
-from tune_fmnist.data import Images, Split
-from tune_fmnist.models import build
-from tune_fmnist.names import Precision
-from tune_fmnist.training import DeviceImages, EpochResult, State, choose_precision, fit, predict, score, to_device
+from tune_fmnist.base.vocabulary import Precision
+from tune_fmnist.data.fashion_mnist import Images, Split
+from tune_fmnist.models.config import Ann, Cnn, Config
+from tune_fmnist.models.networks import build
+from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.training.fit import DeviceImages, EpochResult, State, choose_precision, fit, predict, score, to_device
 
 CPU = torch.device("cpu")
 FAMILIES: list[Config] = [
@@ -263,7 +263,7 @@ def test_seeds_equal_in_their_low_bits_draw_other_weights(training: Images) -> N
 
 
 def test_augmentation_mirrors_half_of_the_images_and_moves_them(small_split: Split) -> None:
-    from tune_fmnist.training import _augment
+    from tune_fmnist.training.fit import _augment
 
     images = on_cpu(small_split.train).images
     torch.manual_seed(0)

@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import nn
 
-from tune_fmnist.checkpoint import Checkpoints
-from tune_fmnist.config import Ann, Cnn, Config
-from tune_fmnist.data import Images, Split, split
-from tune_fmnist.errors import InputError
-from tune_fmnist.tables import EPOCHS
-from tune_fmnist.training import EpochResult, choose_precision, fit, to_device
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.data.fashion_mnist import Images, Split, split
+from tune_fmnist.models.config import Ann, Cnn, Config
+from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.store.tables import EPOCHS
+from tune_fmnist.training.fit import EpochResult, choose_precision, fit, to_device
 from tune_fmnist.trial import main, run_trial
 
 Rows = list[dict[str, Any]]
@@ -226,8 +226,8 @@ def test_time_runs_out_for_epochs_only(some: Split, monkeypatch: pytest.MonkeyPa
 
 
 OVERDUE = """
-from tune_fmnist.config import Ann
-from tune_fmnist.data import locate, read_training, split
+from tune_fmnist.models.config import Ann
+from tune_fmnist.data.fashion_mnist import locate, read_training, split
 from tune_fmnist.trial import run_trial
 
 images = split(read_training(locate(None)), seed=0)

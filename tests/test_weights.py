@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tune_fmnist.config import Ann, Cnn, Config
-from tune_fmnist.models import build
-from tune_fmnist.weights import Weights
+from tune_fmnist.models.config import Ann, Cnn, Config
+from tune_fmnist.models.networks import build
+from tune_fmnist.training.optimizer import Weights
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from tune_fmnist import words
-from tune_fmnist.config import Ann, Cnn
-from tune_fmnist.tables import config_columns
+from tune_fmnist.models.config import Ann, Cnn
+from tune_fmnist.reporting import wording as words
+from tune_fmnist.store.tables import config_columns
 
 
 def test_numbers_have_their_signs_and_units() -> None:

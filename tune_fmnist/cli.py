@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tune_fmnist.errors import InputError
+from tune_fmnist.base.errors import InputError
 
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 

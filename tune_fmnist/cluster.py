@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 import typer
 
+from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
-from tune_fmnist.errors import InputError
 
 Action = Literal["up", "submit", "status", "fetch", "down"]
 

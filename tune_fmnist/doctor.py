@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
 import typer
 
+from tune_fmnist.base.errors import InputError, last_line
 from tune_fmnist.cli import Debug
-from tune_fmnist.errors import InputError, last_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tune_fmnist.node import Facts
-    from tune_fmnist.slots import Placement
+    from tune_fmnist.runtime.nodes import Facts
+    from tune_fmnist.runtime.slots import Placement
 
 State = Literal["ok", "warning", "failure"]
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "failure": "bold red"}
@@ -73,9 +73,9 @@ def examine(
     """
     yield _packages()
     try:
-        from tune_fmnist import node
-        from tune_fmnist.plan import Plan
-        from tune_fmnist.slots import find_cluster, place, running_ray
+        from tune_fmnist.runtime import nodes
+        from tune_fmnist.runtime.slots import find_cluster, place, running_ray
+        from tune_fmnist.workflow.options import Plan
     except ImportError as error:
         yield Finding("packages", _HERE, "failure", f"cannot be imported ({error})", _REINSTALL)
         return
@@ -84,8 +84,8 @@ def examine(
     with ExitStack() as stack:
         probe = None
         try:
-            probe = stack.enter_context(node.probe_folder(results_dir))
-            node.write(probe)
+            probe = stack.enter_context(nodes.probe_folder(results_dir))
+            nodes.write(probe)
             yield _disk(results_dir, shutil.disk_usage(results_dir).free)
         except OSError as error:
             yield Finding("storage", _HERE, "failure", f"{results_dir}: {error}", "name another with --results-dir")
@@ -108,10 +108,10 @@ def examine(
             yield Finding("placement", _HERE, "ok", str(placement))
         except InputError as error:
             yield _refused("placement", error)
-        nodes = _ask(probe)
-        if placement and gpus and any(one.resources.get("GPU") for one in nodes):
+        asked = _ask(probe)
+        if placement and gpus and any(one.resources.get("GPU") for one in asked):
             yield _share(gpus)
-        for one in nodes:
+        for one in asked:
             yield from _judge(one, placement, results_dir)
 
 
@@ -153,7 +153,7 @@ def _packages() -> Finding:
 
 
 def _data(data_root: Path | None) -> Finding:
-    from tune_fmnist import data
+    from tune_fmnist.data import fashion_mnist as data
 
     try:
         source = data.locate(data_root, partial(print, file=sys.stderr))
@@ -201,27 +201,28 @@ def _share(gpus: float) -> Finding:
 
 def _ask(probe: Path | None) -> list[Node]:
     """Let every node look around, all at once."""
-    from tune_fmnist import node
-    from tune_fmnist.slots import ask_every_node
+    from tune_fmnist.runtime import nodes
+    from tune_fmnist.runtime.slots import ask_every_node
 
     return [
         Node(one.node, one.resources, one.error, 0.0)
         if one.error
         else Node(one.node, one.resources, one.value, one.value["clock"] - one.arrived)
-        for one in ask_every_node(node.look, probe, patience=_PATIENCE)
+        for one in ask_every_node(nodes.look, probe, patience=_PATIENCE)
     ]
 
 
 def _judge(of: Node, placement: Placement | None, results_dir: Path) -> Iterator[Finding]:
     """Judge what a node says of itself."""
-    from tune_fmnist import environment, node
-    from tune_fmnist.slots import slots_of
+    from tune_fmnist.base import provenance
+    from tune_fmnist.runtime import nodes
+    from tune_fmnist.runtime.slots import slots_of
 
     facts, resources, finding = of.facts, of.resources, partial(_finding, node=of.name)
     if isinstance(facts, str):
         yield finding("node", "failure", True, facts, "install there what is installed here, in the same versions")
         return
-    here, there = environment.versions(), facts["versions"]
+    here, there = provenance.versions(), facts["versions"]
     other = [f"{name} {there.get(name)} ({here[name]} here)" for name in here if there.get(name) != here[name]]
     found = ", ".join(other) or "the same as here"
     yield finding("versions", "failure", bool(other), found, "install the same versions on every node")
@@ -256,7 +257,7 @@ def _judge(of: Node, placement: Placement | None, results_dir: Path) -> Iterator
     mend = "free some, or have fewer slots by more --cpus-per-trial: each can take 1 GiB"
     yield finding("memory", "warning", memory < slots * _GIB, found, mend)
     if facts["shm"] is not None:
-        found = f"{node.SHM} has {facts['shm'] / _GIB:.1f} GiB, Ray's object store {store / _GIB:.1f} GiB"
+        found = f"{nodes.SHM} has {facts['shm'] / _GIB:.1f} GiB, Ray's object store {store / _GIB:.1f} GiB"
         mend = "enlarge it (in Docker with --shm-size): without it, Ray uses a slow folder"
         yield finding("shm", "warning", facts["shm"] < store, found, mend)
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.vocabulary import CLASSES, DIVERGED, FAILED, MODELS, REPORT_FIGURES
 from tune_fmnist.cli import Debug
-from tune_fmnist.errors import InputError
-from tune_fmnist.names import CLASSES, DIVERGED, FAILED, MODELS, REPORT_FIGURES
-from tune_fmnist.paths import SearchPaths, publish
-from tune_fmnist.words import between, ends, p_text, percent, plain, points, provenance, settings
+from tune_fmnist.reporting.wording import between, ends, p_text, percent, plain, points, provenance, settings
+from tune_fmnist.store.paths import SearchPaths, publish
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tune_fmnist.figures import Drawing
-    from tune_fmnist.results import Results
+    from tune_fmnist.reporting.figures import Drawing
+    from tune_fmnist.reporting.results import Results
 
 SIGNIFICANT: Final = 0.05
 """A difference with a smaller p-value is called more than chance."""
@@ -67,7 +67,7 @@ def report(folder: Path) -> Path:
     tested = _tested(results)
     pictures = _pictures(results, tested, model)
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -161,7 +161,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _open(folder: Path) -> tuple[Results, str]:
-    from tune_fmnist.results import Results
+    from tune_fmnist.reporting.results import Results
 
     results = Results(SearchPaths(folder))
     model = results.info.get("model")
@@ -199,7 +199,7 @@ def _pictures(results: Results, tested: Tested | None, model: str) -> list[dict[
     """Write the figures; return each drawing with its PNG in base64."""
     from matplotlib import rc_context
 
-    from tune_fmnist import figures
+    from tune_fmnist.reporting import figures
 
     pictures = []
     with rc_context(figures.STYLE):
@@ -212,7 +212,7 @@ def _pictures(results: Results, tested: Tested | None, model: str) -> list[dict[
 
 
 def _drawings(results: Results, tested: Tested | None, model: str) -> dict[str, Drawing]:
-    from tune_fmnist import figures
+    from tune_fmnist.reporting import figures
 
     trials, epochs = results.trials, results.epochs
     order, published = ranked(trials), REPORT_FIGURES[model]
@@ -293,7 +293,7 @@ def _trial_table(results: Results) -> dict[str, Any]:
 
 def _classes(results: Results, tested: Tested) -> dict[str, Any]:
     """Return the mix-ups in words, and the accuracy on each class, of the best configuration and the baseline."""
-    from tune_fmnist.statistics import class_accuracy, confusion, mix_up_sentence
+    from tune_fmnist.reporting.statistics import class_accuracy, confusion, mix_up_sentence
 
     label, predicted = (tested.predictions[name].to_numpy() for name in ("label", "predicted"))
     best = class_accuracy(label, predicted)

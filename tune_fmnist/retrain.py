@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from tune_fmnist import data, interruption, tables
+from tune_fmnist.base import signals
+from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
-from tune_fmnist.config import config_id
-from tune_fmnist.errors import InputError
-from tune_fmnist.lock import only_writer
-from tune_fmnist.paths import SearchPaths
-from tune_fmnist.record import read_info, write_info
-from tune_fmnist.results import Results
-from tune_fmnist.retrains import Job, RetrainTables, choose, pending
+from tune_fmnist.data import fashion_mnist as data
+from tune_fmnist.models.config import config_id
+from tune_fmnist.reporting.results import Results
+from tune_fmnist.store import tables
+from tune_fmnist.store.lock import only_writer
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import read_info, write_info
+from tune_fmnist.store.retrain_tables import Job, RetrainTables, choose, pending
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tune_fmnist.slots import Placement, Slots
+    from tune_fmnist.runtime.slots import Placement, Slots
 
 
 _NEEDS: Final = ("name", "model", "seed", "max_epochs", "limit_train", "images", "train_size", "split_hash")
@@ -48,8 +50,8 @@ def train_and_test(job: Job, train: data.Images, sealed: list[Any], gpu: bool, t
     import ray
     import torch
 
-    from tune_fmnist.statistics import class_accuracy
-    from tune_fmnist.training import choose_precision, fit, predict, score, to_device
+    from tune_fmnist.reporting.statistics import class_accuracy
+    from tune_fmnist.training.fit import choose_precision, fit, predict, score, to_device
 
     started = time.perf_counter()
     torch.set_num_threads(threads)
@@ -128,7 +130,7 @@ def run_retrain(
     Raises:
         InputError: no trial to choose from, or the test set is not what it should be.
     """
-    from tune_fmnist import environment
+    from tune_fmnist.base import provenance
 
     info = read_info(paths)
     trials = tables.read(paths.trials, tables.TRIALS).to_pylist()
@@ -148,7 +150,7 @@ def run_retrain(
         "seeds": seeds,
         "seconds": round(before + time.monotonic() - began, 1),
         "placement": placement._asdict(),
-        **environment.record(),
+        **provenance.record(),
     }
     write_info(paths, info)
 
@@ -164,7 +166,7 @@ def _run_jobs(
 ) -> None:
     import ray
 
-    from tune_fmnist.screen import RetrainDisplay
+    from tune_fmnist.reporting.progress import RetrainDisplay
 
     display = RetrainDisplay(out, [job.expected_seconds for job in jobs], max(1, slots.now))
     # Ray runs one that was lost with its node again, on another.
@@ -189,7 +191,7 @@ def _run_jobs(
                 writer.add(job, result, test.labels)
                 display.step(result["retrain"], job.expected_seconds)
             display.step(None)
-            interruption.check()
+            signals.check()
 
 
 def retrain(
@@ -208,13 +210,13 @@ def retrain(
     Raises:
         InputError: the folder is no search, or the data is not what was searched on.
     """
-    from tune_fmnist import screen
-    from tune_fmnist.plan import Plan
     from tune_fmnist.report import report
-    from tune_fmnist.summary import print_summary
+    from tune_fmnist.reporting import progress
+    from tune_fmnist.reporting.summary import print_summary
+    from tune_fmnist.workflow.options import Plan
 
     Plan.of(top_k=top_k, retrain_seeds=seeds, cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial)
-    out = out or screen.console()
+    out = out or progress.console()
     paths = SearchPaths(folder)
     info = read_info(paths, *_NEEDS)
     source = data.locate(data_root, out.print)
@@ -230,7 +232,7 @@ def retrain(
     data.verify(source)
     with only_writer(paths):
         if pending(paths, top_k=top_k, seeds=seeds):
-            from tune_fmnist.slots import Slots, place, running_ray
+            from tune_fmnist.runtime.slots import Slots, place, running_ray
 
             with running_ray(address):
                 placement = place(cpus_per_trial, gpus_per_trial, None)

@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from tune_fmnist import data
+from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
-from tune_fmnist.errors import InputError
-from tune_fmnist.lock import only_writer
-from tune_fmnist.mirror import Mirror
-from tune_fmnist.paths import SearchPaths, is_full
-from tune_fmnist.plan import RECORDED, Design, Plan
-from tune_fmnist.record import read_info
-from tune_fmnist.results import Results
-from tune_fmnist.storage import Folder
+from tune_fmnist.data import fashion_mnist as data
+from tune_fmnist.reporting.results import Results
+from tune_fmnist.store.folder import Folder
+from tune_fmnist.store.lock import only_writer
+from tune_fmnist.store.mirror import Mirror
+from tune_fmnist.store.paths import SearchPaths, is_full
+from tune_fmnist.store.record import read_info
+from tune_fmnist.workflow.options import RECORDED, Design, Plan
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tune_fmnist.ledger import Ledger
-    from tune_fmnist.slots import Placement
+    from tune_fmnist.runtime.slots import Placement
+    from tune_fmnist.store.trial_tables import Ledger
 
 
 class _Search(NamedTuple):
@@ -58,11 +58,11 @@ def search(model: str | None = None, *, out: Console | None = None, **options: A
         InputError: an option, the space, the data or the results folder cannot be used.
         KeyboardInterrupt: interrupted; what had been reported is in the tables, and ``resume=True`` goes on.
     """
-    from tune_fmnist import screen
+    from tune_fmnist.reporting import progress
 
     plan = Plan.of(model=model, **options)
     with ExitStack() as held:
-        return _search(plan, held, out or screen.console())
+        return _search(plan, held, out or progress.console())
 
 
 def _search(plan: Plan, held: ExitStack, out: Console) -> Results:
@@ -133,9 +133,9 @@ def _create(paths: SearchPaths) -> None:
 
 
 def _run(search: _Search) -> Results:
-    from tune_fmnist import record
-    from tune_fmnist.ledger import Ledger
-    from tune_fmnist.retrains import pending, read_tables
+    from tune_fmnist.store import record
+    from tune_fmnist.store.retrain_tables import pending, read_tables
+    from tune_fmnist.store.trial_tables import Ledger
 
     began = time.monotonic()
     design, paths, mirror = search.design, search.paths, search.mirror
@@ -174,7 +174,7 @@ def _run(search: _Search) -> Results:
     record.close(paths, "finished", time.monotonic() - began)
     # The statistics take a second to import, which the first trial need not wait for.
     from tune_fmnist.report import report
-    from tune_fmnist.summary import print_summary
+    from tune_fmnist.reporting.summary import print_summary
 
     report(paths.folder)
     results = Results(paths)
@@ -184,7 +184,8 @@ def _run(search: _Search) -> Results:
 
 def _begin(search: _Search, *, searches: bool) -> None:
     """Record that the search runs, and say what it is."""
-    from tune_fmnist import environment, record
+    from tune_fmnist.base import provenance
+    from tune_fmnist.store import record
 
     info, design, split, origin = search.info, search.design, search.split, search.source.origin
     if search.plan.resume:
@@ -192,7 +193,7 @@ def _begin(search: _Search, *, searches: bool) -> None:
     else:
         info |= {
             "started_at": record.now(),
-            "command": environment.command(),
+            "command": provenance.command(),
             "data": origin,
             "images": len(search.images.labels),
             "train_size": len(split.train.labels),
@@ -200,7 +201,7 @@ def _begin(search: _Search, *, searches: bool) -> None:
             "split_hash": split.hash,
         }
     budget = {"time_budget_seconds": search.plan.time_budget}
-    info |= design.record() | {"state": "running"} | budget | environment.record()
+    info |= design.record() | {"state": "running"} | budget | provenance.record()
     record.write_info(search.paths, info)
     if search.mirror:
         search.mirror.begin()
@@ -214,11 +215,11 @@ def _begin(search: _Search, *, searches: bool) -> None:
 
 def _compute(search: _Search, ledger: Ledger, left: int, began: float) -> None:
     """Run the ``left`` trials that have not ended, then the retrains, on Ray."""
-    from tune_fmnist.config import baseline
-    from tune_fmnist.probe import probe
-    from tune_fmnist.record import write_info
+    from tune_fmnist.models.config import baseline
     from tune_fmnist.retrain import run_retrain
-    from tune_fmnist.slots import Slots, place, probe_storage, running_ray
+    from tune_fmnist.runtime.gpu_sharing import probe
+    from tune_fmnist.runtime.slots import Slots, place, probe_storage, running_ray
+    from tune_fmnist.store.record import write_info
 
     plan, design, info, paths, mirror = search.plan, search.design, search.info, search.paths, search.mirror
     with running_ray(plan.address):
@@ -253,12 +254,12 @@ def _compute(search: _Search, ledger: Ledger, left: int, began: float) -> None:
 
 def _run_trials(search: _Search, ledger: Ledger, placement: Placement, left: int) -> None:
     """Run the ``left`` trials that have not ended; record how long it took."""
-    from tune_fmnist.engine import run_trials, training
-    from tune_fmnist.record import write_info
-    from tune_fmnist.scheduler import SCHEDULERS
-    from tune_fmnist.screen import SearchDisplay
-    from tune_fmnist.searcher import OptunaSearcher
-    from tune_fmnist.slots import Slots
+    from tune_fmnist.reporting.progress import SearchDisplay
+    from tune_fmnist.runtime.slots import Slots
+    from tune_fmnist.runtime.trials import run_trials, training
+    from tune_fmnist.store.record import write_info
+    from tune_fmnist.tuning.scheduler import SCHEDULERS
+    from tune_fmnist.tuning.searcher import OptunaSearcher
 
     plan, design, info, paths, mirror = search.plan, search.design, search.info, search.paths, search.mirror
     searcher = OptunaSearcher(
@@ -307,7 +308,7 @@ def _run_trials(search: _Search, ledger: Ledger, placement: Placement, left: int
 
 
 def _record_utilisation(search: _Search) -> None:
-    from tune_fmnist.record import utilisation, write_info
+    from tune_fmnist.store.record import utilisation, write_info
 
     if "utilisation" not in search.info:
         results = Results(search.paths)

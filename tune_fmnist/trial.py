@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tune_fmnist.checkpoint import Checkpoints
+from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
-from tune_fmnist.config import config_id, to_config
-from tune_fmnist.data import Split
-from tune_fmnist.errors import InputError
-from tune_fmnist.storage import Folder
+from tune_fmnist.data.fashion_mnist import Split
+from tune_fmnist.models.config import config_id, to_config
+from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.store.folder import Folder
 
 if TYPE_CHECKING:
-    from tune_fmnist.training import State
+    from tune_fmnist.training.fit import State
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -54,7 +54,7 @@ def run_trial(
     """
     import torch
 
-    from tune_fmnist.training import EpochResult, choose_precision, fit, to_device
+    from tune_fmnist.training.fit import EpochResult, choose_precision, fit, to_device
 
     ready = time.perf_counter()
     saved = checkpoints.newest() if checkpoints else None
@@ -169,9 +169,10 @@ def main(
     """Run one trial in this process, without Ray: for a debugger or a quick look."""
     import tomllib
 
-    from tune_fmnist import data, screen
+    from tune_fmnist.data import fashion_mnist as data
+    from tune_fmnist.reporting import progress
 
-    out = screen.console()
+    out = progress.console()
     values: dict[str, Any] = {"model": model}
     for text in set_ or []:
         key, _, value = text.partition("=")

@@ -57,8 +57,8 @@ class Job:
 
     def starts(self) -> list[dict[str, Any]]:
         """Return the configurations that every contender tries first: the founding report's and the space's own."""
-        from tune_fmnist.config import baseline
-        from tune_fmnist.space import read_space
+        from tune_fmnist.models.config import baseline
+        from tune_fmnist.tuning.space import read_space
 
         space = read_space(Path(self.space))
         first = space.values(baseline(space.model))

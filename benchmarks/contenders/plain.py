@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
 from benchmarks.contenders.job import Job
-from tune_fmnist.config import Ann, Config, to_config
+from tune_fmnist.models.config import Ann, Config, to_config
 
 NORMALIZE = [transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))]
 

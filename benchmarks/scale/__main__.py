@@ -19,14 +19,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tune_fmnist.engine import run_trials
-from tune_fmnist.ledger import Ledger
-from tune_fmnist.names import SchedulerName, SearcherName
-from tune_fmnist.paths import SearchPaths, default_space
-from tune_fmnist.scheduler import SCHEDULERS
-from tune_fmnist.searcher import SAMPLERS, OptunaSearcher
-from tune_fmnist.slots import Slots, place, running_ray
-from tune_fmnist.space import read_space
+from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
+from tune_fmnist.runtime.slots import Slots, place, running_ray
+from tune_fmnist.runtime.trials import run_trials
+from tune_fmnist.store.paths import SearchPaths, default_space
+from tune_fmnist.store.trial_tables import Ledger
+from tune_fmnist.tuning.scheduler import SCHEDULERS
+from tune_fmnist.tuning.searcher import SAMPLERS, OptunaSearcher
+from tune_fmnist.tuning.space import read_space
 
 
 def simulated(seconds: float, epochs: int) -> Callable[[dict[str, Any]], None]:

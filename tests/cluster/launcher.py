@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.lab import ROOT, Host, Lab
-from tune_fmnist import tables
+from tune_fmnist.store import tables
 
 RAY = r"raylet|gcs_server|ray::|ray/_private|monitor\.py"
 """What each of Ray's processes has in its command line."""

@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
-from tune_fmnist import data, engine, slots
-from tune_fmnist.ledger import Ledger
-from tune_fmnist.paths import SearchPaths, default_space
-from tune_fmnist.scheduler import SCHEDULERS
-from tune_fmnist.searcher import OptunaSearcher
-from tune_fmnist.space import read_space
-from tune_fmnist.storage import Folder
+from tune_fmnist.data import fashion_mnist as data
+from tune_fmnist.runtime import slots
+from tune_fmnist.runtime import trials as engine
+from tune_fmnist.store.folder import Folder
+from tune_fmnist.store.paths import SearchPaths, default_space
+from tune_fmnist.store.trial_tables import Ledger
+from tune_fmnist.tuning.scheduler import SCHEDULERS
+from tune_fmnist.tuning.searcher import OptunaSearcher
+from tune_fmnist.tuning.space import read_space
 
 TRIALS, PROCESSES = 8, 2
 CHUNK_BYTES = 1_000_000

@@ -12,9 +12,9 @@ import pytest
 from tests.cluster.lab import Lab
 from tests.cluster.launcher import alive, command, onprem
 from tests.s3 import S3
-from tune_fmnist import tables
-from tune_fmnist.names import RUNNING
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.base.vocabulary import RUNNING
+from tune_fmnist.store import tables
+from tune_fmnist.store.paths import SearchPaths
 
 NAME, TRIALS, EPOCHS = "dusk", 16, 5
 IMAGES = 20_000
@@ -23,7 +23,7 @@ IMAGE_BYTES = IMAGES * (28 * 28 + 1)
 _TAKE = """
 import json, sys
 from pathlib import Path
-from tune_fmnist.storage import Folder
+from tune_fmnist.store.folder import Folder
 folder, to = Folder.at(sys.argv[1]) / sys.argv[2], Path(sys.argv[3])
 to.mkdir()
 for name in folder.names():
@@ -34,7 +34,7 @@ saved = {number: (folder / "checkpoints" / f"{number:05d}").names() for number i
 
 _PLANT = """
 import sys
-from tune_fmnist.storage import Folder
+from tune_fmnist.store.folder import Folder
 checkpoints = Folder.at(sys.argv[1]) / sys.argv[2] / "checkpoints"
 source, target = (checkpoints / f"{int(number):05d}" for number in sys.argv[3:5])
 target.write(source.names()[-1], source.read(source.names()[-1]))

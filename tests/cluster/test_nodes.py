@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tune_fmnist.engine import run_trials
-from tune_fmnist.ledger import Ledger
-from tune_fmnist.paths import SearchPaths, default_space
-from tune_fmnist.scheduler import SCHEDULERS
-from tune_fmnist.searcher import OptunaSearcher
-from tune_fmnist.slots import Slots, place, running_ray
-from tune_fmnist.space import read_space
+from tune_fmnist.runtime.slots import Slots, place, running_ray
+from tune_fmnist.runtime.trials import run_trials
+from tune_fmnist.store.paths import SearchPaths, default_space
+from tune_fmnist.store.trial_tables import Ledger
+from tune_fmnist.tuning.scheduler import SCHEDULERS
+from tune_fmnist.tuning.searcher import OptunaSearcher
+from tune_fmnist.tuning.space import read_space
 
 
 def patient(go: Path) -> Callable[[dict[str, Any]], None]:

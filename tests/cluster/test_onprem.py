@@ -10,8 +10,8 @@ import pytest
 from tests.cluster.lab import ROOT, Host, Lab
 from tests.cluster.launcher import RAY, alive, command, trials_of
 from tests.s3 import S3
-from tune_fmnist import tables
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.store import tables
+from tune_fmnist.store.paths import SearchPaths
 
 TRIALS, EPOCHS = 60, 9
 
@@ -72,7 +72,7 @@ def _compare(lab: Lab, cluster: str, uri: str) -> None:
     fetched = SearchPaths(lab.client.path("/root/here/results/night"))
     there = SearchPaths(lab.host(1).path("/root/results/night"))
     script = (
-        "import sys; from tune_fmnist.storage import Folder; "
+        "import sys; from tune_fmnist.store.folder import Folder; "
         "sys.stdout.buffer.write((Folder.at(sys.argv[1]) / 'night').read(sys.argv[2]))"
     )
     for name in ("trials", "epochs", "retrains", "predictions", "search", "journal", "report"):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.faults.harness import Hurt
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.store.paths import SearchPaths
 
 
 class Count(NamedTuple):

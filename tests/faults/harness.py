@@ -21,10 +21,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tests.faults.inotify import Event, Watch
-from tune_fmnist import tables
-from tune_fmnist.checkpoint import Checkpoints
-from tune_fmnist.names import RUNNING
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.base.vocabulary import RUNNING
+from tune_fmnist.store import tables
+from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.store.paths import SearchPaths
 
 STATES = {
     "completed": TrialState.COMPLETE,

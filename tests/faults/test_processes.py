@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import Hurt, Run
-from tune_fmnist import tables
+from tune_fmnist.store import tables
 
 Note = Callable[[str, int, tuple[int, int]], None]
 ALL_EPOCHS = ("--trials", "4", "--scheduler", "fifo", "--no-retrain")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import Hurt
-from tune_fmnist import tables
+from tune_fmnist.store import tables
 
 Note = Callable[[str, int, tuple[int, int]], None]
 SMALL = ("--trials", "4", "--top-k", "1", "--retrain-seeds", "1")

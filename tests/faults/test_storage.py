@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import Hurt, Run
-from tune_fmnist import tables
-from tune_fmnist.checkpoint import Checkpoints
-from tune_fmnist.paths import SearchPaths
+from tune_fmnist.store import tables
+from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.store.paths import SearchPaths
 
 Note = Callable[[str, int, tuple[int, int]], None]
 ALL_EPOCHS = ("--trials", "6", "--scheduler", "fifo", "--no-retrain")

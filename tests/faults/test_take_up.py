@@ -15,11 +15,11 @@ from optuna.trial import TrialState
 from ray.tune.schedulers import TrialScheduler
 
 from tests.faults.inotify import Watch
-from tune_fmnist.journal import Journal
-from tune_fmnist.paths import default_space
-from tune_fmnist.scheduler import SCHEDULERS
-from tune_fmnist.searcher import OptunaSearcher
-from tune_fmnist.space import read_space
+from tune_fmnist.store.paths import default_space
+from tune_fmnist.tuning.optuna_journal import Journal
+from tune_fmnist.tuning.scheduler import SCHEDULERS
+from tune_fmnist.tuning.searcher import OptunaSearcher
+from tune_fmnist.tuning.space import read_space
 
 MAX_EPOCHS = 9
 
@@ -73,7 +73,7 @@ def test_a_journal_that_is_away_for_a_while_misses_nothing(tmp_path: Path, caplo
         folder.unlink()
         away.rename(folder)
 
-    helper, logger = threading.Thread(target=restore), logging.getLogger("tune_fmnist.journal")
+    helper, logger = threading.Thread(target=restore), logging.getLogger("tune_fmnist.tuning.optuna_journal")
     handler = Noticed()
     logger.addHandler(handler)
     helper.start()

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tune_fmnist import training
-from tune_fmnist.config import Ann, Cnn, Config
-from tune_fmnist.data import Split
+from tune_fmnist.data.fashion_mnist import Split
+from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.search import search
-from tune_fmnist.training import EpochResult, State, choose_precision, fit, to_device
+from tune_fmnist.training import fit as training
+from tune_fmnist.training.fit import EpochResult, State, choose_precision, fit, to_device
 
 GPU = torch.device("cuda")
 CONFIGS: list[Config] = [Ann(dropout=0.2), Cnn(dropout=0.3, flip=True, batch_size=60, schedule="cosine")]

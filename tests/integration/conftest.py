@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tune_fmnist.paths import SearchPaths
-from tune_fmnist.results import Results
+from tune_fmnist.reporting.results import Results
+from tune_fmnist.store.paths import SearchPaths
 
 SMALL = ("--trials", "6", "--max-epochs", "3", "--limit-train", "6000")
 

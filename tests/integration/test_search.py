@@ -19,11 +19,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tests.integration.conftest import tune
-from tune_fmnist import data, models
-from tune_fmnist.config import baseline, config_id
-from tune_fmnist.paths import SearchPaths
-from tune_fmnist.results import Results
+from tune_fmnist.data import fashion_mnist as data
+from tune_fmnist.models import networks as models
+from tune_fmnist.models.config import baseline, config_id
+from tune_fmnist.reporting.results import Results
 from tune_fmnist.search import search
+from tune_fmnist.store.paths import SearchPaths
 
 
 def study_of(paths: SearchPaths) -> optuna.Study:

@@ -1,0 +1,1 @@
+"""The images: found or fetched, checked, split."""

@@ -1,0 +1,1 @@
+"""Configurations and the networks that are built from them."""

@@ -1,0 +1,160 @@
+"""What a person sees while a search runs: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tune_fmnist.base.vocabulary import RUNNING, STATUSES
+from tune_fmnist.reporting.wording import duration
+from tune_fmnist.store.trial_tables import Ledger
+
+_REFRESH_SECONDS = 0.25
+_RUNNING_SHOWN = 8
+
+
+def console() -> Console:
+    """Return the console of a command; where there is no terminal, its lines are plain."""
+    # Names and paths may hold square brackets, which are no markup here.
+    out = Console(highlight=False, markup=False)
+    out.soft_wrap = not out.is_terminal
+    return out
+
+
+class _Display:
+    """Draws a renderable in place on a terminal, a few times a second."""
+
+    def __init__(self, out: Console) -> None:
+        self._console = out
+        self._drawn = 0.0
+        self._live: Live | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the live display up for the block, where there is a terminal."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(console=self._console, auto_refresh=False, transient=True) as self._live:
+            yield
+
+    def draw(self) -> None:
+        """Draw the present state, if it is time."""
+        if self._live is not None and time.monotonic() - self._drawn >= _REFRESH_SECONDS:
+            self._live.update(self.render(), refresh=True)
+            self._drawn = time.monotonic()
+
+    def render(self) -> RenderableType:
+        raise NotImplementedError
+
+
+class SearchDisplay(_Display):
+    """The progress of a search.
+
+    Args:
+        out: where to.
+        ledger: what has happened.
+        trials: how many trials the search has.
+        slots: how many run at once.
+        time_budget: seconds, or None.
+    """
+
+    def __init__(self, out: Console, ledger: Ledger, *, trials: int, slots: int, time_budget: float | None) -> None:
+        super().__init__(out)
+        self._ledger, self._trials, self._slots, self._time_budget = ledger, trials, slots, time_budget
+        self._started, self._epochs_before = time.monotonic(), ledger.epochs
+
+    def step(self, ended: int | None) -> None:
+        """Draw; say that trial ``ended`` has ended where there is no terminal."""
+        if ended is not None and not self._console.is_terminal:
+            trial = self._ledger.trials[ended]
+            self._console.print(
+                f"trial {ended} {trial['status']} {trial['reason']}; {self._progress()}; {self._best()}"
+            )
+        self.draw()
+
+    def render(self) -> RenderableType:
+        """Return the display: a bar, counts, the best trial and the running ones; at most 80 columns wide."""
+        counts = self._ledger.counts
+        ended = sum(counts.values()) - counts[RUNNING]
+        head = Table.grid(padding=(0, 1))
+        head.add_row("trials", ProgressBar(total=self._trials, completed=ended, width=40), f"{ended}/{self._trials}")
+        running = Table.grid(padding=(0, 2))
+        shown = self._ledger.running
+        for trial in shown[:_RUNNING_SHOWN]:
+            accuracy = f"{trial['val_accuracy']:.4f}" if trial["epochs"] else "-"
+            bar = ProgressBar(total=self._ledger.max_epochs, completed=trial["epochs"], width=20)
+            epoch = f"epoch {trial['epochs']}/{self._ledger.max_epochs}"
+            running.add_row(f"  trial {trial['number']}", bar, epoch, accuracy)
+        if len(shown) > _RUNNING_SHOWN:
+            running.add_row(f"  and {len(shown) - _RUNNING_SHOWN} more")
+        states = "  ".join(f"{status} {counts[status]}" for status in STATUSES if counts[status])
+        trouble = [Text(self._ledger.trouble)] if self._ledger.trouble else []
+        return Group(head, Text(states), Text(self._progress()), Text(self._best()), *trouble, running)
+
+    def _progress(self) -> str:
+        counts = self._ledger.counts
+        ended = sum(counts.values()) - counts[RUNNING]
+        spent = time.monotonic() - self._started
+        left = self._time_left(ended, spent)
+        about = f", about {duration(left)} left" if left is not None else ""
+        return f"{ended}/{self._trials} trials, {self._ledger.epochs} epochs in {duration(spent)}{about}"
+
+    def _time_left(self, ended: int, spent: float) -> float | None:
+        """Estimate the seconds left, from the epochs a trial took so far and the epochs a second."""
+        epochs = self._ledger.epochs
+        if not ended or not epochs:
+            return None
+        of_ended = epochs - sum(trial["epochs"] for trial in self._ledger.running)
+        expected = self._trials * max(1.0, of_ended / ended) - epochs
+        left: float = max(0.0, expected) * spent / max(1, epochs - self._epochs_before)
+        return left if self._time_budget is None else min(left, max(0.0, self._time_budget - spent))
+
+    def _best(self) -> str:
+        best, first = self._ledger.best, self._ledger.trials.get(0, {})
+        if best is None:
+            return "no epoch yet"
+        beside = f"; the report's configuration: {first['best_val_accuracy']:.4f}" if "best_epoch" in first else ""
+        return f"best {best['best_val_accuracy']:.4f} (trial {best['number']}, epoch {best['best_epoch']}){beside}"
+
+
+class RetrainDisplay(_Display):
+    """The progress of the retrains: ``expected`` is how many seconds each will about take in a slot."""
+
+    def __init__(self, out: Console, expected: list[float], slots: int) -> None:
+        super().__init__(out)
+        self._expected, self._slots = expected, slots
+        self._done: list[float] = []
+        self._started = time.monotonic()
+
+    def step(self, ended: dict[str, Any] | None, expected: float = 0.0) -> None:
+        """Draw; ``ended`` is the row of a retrain that has ended, ``expected`` what it was expected to take."""
+        if ended is not None:
+            self._done.append(expected)
+            if not self._console.is_terminal:
+                name = "the report's configuration" if ended["is_baseline"] else f"configuration {ended['rank']}"
+                what = f"retrained {name}, seed {ended['seed']}: test accuracy {ended['test_accuracy']:.4f}"
+                self._console.print(f"{what}; {self._line()}")
+        self.draw()
+
+    def render(self) -> RenderableType:
+        """Return the display: a bar and a line."""
+        bar = ProgressBar(total=len(self._expected), completed=len(self._done), width=40)
+        head = Table.grid(padding=(0, 1))
+        head.add_row("retrains", bar, f"{len(self._done)}/{len(self._expected)}")
+        return Group(head, Text(self._line()))
+
+    def _line(self) -> str:
+        spent = time.monotonic() - self._started
+        # What the search measured is corrected by how the retrains that ended compare with it.
+        pace = spent * self._slots / sum(self._done) if len(self._done) >= self._slots else 1.0
+        left = max(0.0, sum(self._expected) * pace / self._slots - spent)
+        return f"{len(self._done)}/{len(self._expected)} retrains in {duration(spent)}, about {duration(left)} left"

@@ -1,0 +1,1 @@
+"""What runs on Ray: its cluster and slots, trials and retrains."""

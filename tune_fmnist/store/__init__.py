@@ -1,0 +1,1 @@
+"""The files of a search, whoever writes or resumes it."""

@@ -1,0 +1,128 @@
+"""A trial's state after an epoch, on disk: tensors and the epochs so far, and nothing that runs code when loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tune_fmnist.store.folder import Folder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+_NAME = re.compile(r"epoch-\d+\.safetensors")
+
+_KEPT = 2
+"""The newest checkpoint and the one before, in case the newest is damaged."""
+
+
+class Checkpoint(NamedTuple):
+    """What ``Checkpoints.newest`` found: the reports of all epochs up to it, and the file that holds the tensors."""
+
+    history: list[dict[str, Any]]
+    content: bytes
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors, on the processor."""
+        import safetensors.torch
+
+        loaded: dict[str, Tensor] = safetensors.torch.load(self.content)
+        return loaded
+
+
+class Checkpoints:
+    """The checkpoints of one trial.
+
+    Args:
+        folder: that of all trials of one search.
+        number: the trial's.
+        of: what it trains; a checkpoint of something else counts as none.  None takes any.
+    """
+
+    def __init__(self, folder: Folder | Path, number: int, of: str | None = None) -> None:
+        all_trials = Folder(str(folder.resolve())) if isinstance(folder, Path) else folder
+        self._folder = all_trials / f"{number:05d}"
+        self._of = of
+        self._known: list[str] | None = None
+
+    def save(self, tensors: Mapping[str, Tensor], history: list[dict[str, Any]]) -> None:
+        """Publish the state after the last epoch of ``history``, and remove all but it and the one before.
+
+        Raises:
+            OSError: it cannot be written; what was there is still there.
+            MemoryError: there is no room for the file's content.
+        """
+        from safetensors.torch import save
+
+        copied = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        _reserve(sum(tensor.nbytes for tensor in copied.values()))
+        rows = json.dumps(history)
+        metadata = {"history": rows, "crc": _crc({name: tensor.numpy() for name, tensor in copied.items()}, rows)}
+        metadata |= {"of": self._of} if self._of is not None else {}
+        name = f"epoch-{history[-1]['epoch']:05d}.safetensors"
+        known = self._known if self._known is not None else self._names()
+        self._folder.write(name, save(copied, metadata))
+        # A later epoch's is a damaged one, or this epoch would not have been trained again.
+        earlier = [other for other in known if other < name]
+        self._known = [name, *earlier[: _KEPT - 1]]
+        for other in known:
+            if other not in self._known:
+                self._folder.remove(other)
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole and this trial's, or None."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        self._known = self._names()
+        for name in self._known:
+            try:
+                content = self._folder.read(name)
+                metadata = _metadata(content)
+                if self._of is not None and metadata["of"] != self._of:
+                    continue
+                if metadata["crc"] == _crc(load(content), metadata["history"]):
+                    return Checkpoint(json.loads(metadata["history"]), content)
+            except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+                continue
+        return None
+
+    def remove(self) -> None:
+        """Remove all of them: the trial has ended and its rows are in the tables."""
+        self._folder.clear()
+
+    def _names(self) -> list[str]:
+        """Return the names of its files, the newest first; nobody else writes there while the trial runs."""
+        return sorted((name for name in self._folder.names() if _NAME.fullmatch(name)), reverse=True)
+
+
+def _reserve(size: int) -> None:
+    """Raise MemoryError where a file of this size cannot be made: safetensors itself panics, or ends the process."""
+    import numpy as np
+
+    try:
+        # It builds the file twice, as Rust's and as Python's bytes.  These pages are never touched, and cost no time.
+        np.empty(2 * size, np.uint8)
+    except MemoryError:
+        raise MemoryError(f"no memory left for a checkpoint of {size / 2**20:.0f} MiB") from None
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return what stands beside the tensors: the file begins with the length of a JSON header, 8 bytes, and with it."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return metadata
+
+
+def _crc(arrays: Mapping[str, NDArray[Any]], history: str) -> str:
+    """Return a checksum of all that is stored: the format itself notices only what is missing, not what is wrong."""
+    crc = zlib.crc32(history.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        crc = zlib.crc32(array.tobytes(), zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), crc))
+    return f"{crc:08x}"

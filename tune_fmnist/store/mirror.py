@@ -1,0 +1,239 @@
+"""A search's files on a storage: copied there while it runs, fetched from there by whoever goes on with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.store.folder import Folder
+from tune_fmnist.store.lock import only_writer
+from tune_fmnist.store.paths import STORAGE_PATIENCE_SECONDS, SearchPaths, publish
+from tune_fmnist.store.record import now
+
+PERIOD_SECONDS: Final = 2.0
+"""Least time between two copies."""
+
+_BEAT_SECONDS: Final = 5.0
+"""Time between two signs of life of the writer."""
+
+_SILENCE_SECONDS: Final = 20.0
+"""After so long without a sign, a writer counts as dead."""
+
+_SHARE: Final = 0.2
+"""Largest share of the time that copying may take as the files grow."""
+
+_HOLDER: Final = "holder.json"
+_RECORD: Final = "search.json"
+_ORDER: Final = (
+    *("best/model.safetensors", "best/config.json", "optuna.journal", "epochs.parquet", "trials.parquet"),
+    *("test_reads.parquet", "predictions.parquet", "retrain_epochs.parquet", "retrains.parquet", "report.html"),
+)
+"""Copied in this order and looked at in the reverse one, whatever moment a copy ends at can be taken up: no table is
+ahead of the study, no trial of its epochs, no retrain of its predictions."""
+
+
+class Mirror:
+    """One search's folder on a storage, held by this process.
+
+    Args:
+        paths: the search's files on this machine.
+        storage: where each search has a folder of its name.
+    """
+
+    def __init__(self, paths: SearchPaths, storage: Folder) -> None:
+        self.storage, self.folder = storage, storage / paths.folder.name
+        self.checkpoints = self.folder / "checkpoints"
+        self._paths = paths
+        self._token = uuid.uuid4().hex
+        self._since = now()
+        self._begun, self._stop, self._lock = threading.Event(), threading.Event(), threading.Lock()
+        self._copied: dict[str, tuple[int, int, int]] = {}
+        self._ended: list[int] = []
+        self._beats = 0
+        self._error: Exception | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[Mirror]:
+        """Hold the search for the block: nobody else writes it; copy it, once ``begin`` is called, and at the end.
+
+        Raises:
+            InputError: another process holds it, or the storage cannot be used.
+        """
+        self._claim()
+        thread = threading.Thread(target=self._run, daemon=True, name="mirror")
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            thread.join()
+            if self._error is None:
+                self._release()
+        self.check()
+
+    def begin(self) -> None:
+        """Copy from now on; the first copy is there when this returns."""
+        self.copy()
+        self._begun.set()
+
+    def discard(self, number: int) -> None:
+        """Remove the checkpoints of a trial when the rows that stand in the tables now have been copied."""
+        self._ended.append(number)
+
+    def finish(self) -> None:
+        """Copy what has changed, and remove all checkpoints: every trial has ended."""
+        self.copy()
+        self.checkpoints.clear()
+
+    def check(self) -> None:
+        """Raise what ended the copying, if anything did: another writer, or a storage that failed for too long."""
+        if self._error is not None:
+            raise self._error
+
+    def exists(self) -> bool:
+        """Return whether the storage holds the search."""
+        return _RECORD in self.folder.names()
+
+    def fetch(self) -> None:
+        """Bring the search's files here, unless those that are here are as new or newer.
+
+        Raises:
+            InputError: there is no such search, or another one of that name is here.
+        """
+        if not self.exists():
+            raise InputError("no such search is there", file=str(self.folder), key="--storage", mend="see --name")
+        theirs, ours = self._record(self.folder.read(_RECORD)), None
+        if self._paths.search.exists():
+            ours = self._record(self._paths.search.read_bytes())
+            if ours["search_id"] != theirs["search_id"]:
+                what, mend = "is another search than that of the storage", "move it away, or use another --results-dir"
+                raise InputError(what, file=self._paths.folder, key="--name", mend=mend)
+            if len(theirs["resumed_at"]) <= len(ours["resumed_at"]):
+                return
+        self._paths.folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(self._paths):
+            # Whatever is here is of an older run than the storage's; its record comes last.
+            for name in (*_ORDER, _RECORD):
+                where, _, file = name.rpartition("/")
+                there, here = self.folder / where if where else self.folder, self._paths.folder / name
+                here.unlink(missing_ok=True)
+                if file in there.names():
+                    with publish(here) as partial:
+                        partial.write_bytes(there.read(file))
+
+    def _record(self, content: bytes) -> dict[str, Any]:
+        try:
+            record = json.loads(content)
+            return {"search_id": str(record["search_id"]), "resumed_at": list(record["resumed_at"])}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"cannot be read ({error!r})", file=f"{self.folder}/{_RECORD}", mend="restore it or search again"
+            ) from None
+
+    def copy(self) -> None:
+        """Copy what has changed, and remove the checkpoints of trials whose rows are there."""
+        with self._lock:
+            ended = list(self._ended)
+            figures = sorted(f"figures/{file.name}" for file in self._paths.figures.glob("*.png"))
+            changed = {}
+            for name in (_RECORD, *reversed(_ORDER), *figures):
+                file = self._paths.folder / name
+                if file.exists() and (state := _state(file)) != self._copied.get(name):
+                    changed[name] = state, file.read_bytes()
+            for name in (*figures, *_ORDER, _RECORD):
+                if name in changed:
+                    where, _, file_name = name.rpartition("/")
+                    (self.folder / where if where else self.folder).write(file_name, changed[name][1])
+                    self._copied[name] = changed[name][0]
+            for number in ended:
+                Checkpoints(self.checkpoints, number).remove()
+                self._ended.remove(number)
+
+    def _run(self) -> None:
+        """Give signs of life and copy, until the end; a storage that fails is tried again for five minutes."""
+        failing_since: float | None = None
+        beat = due = time.monotonic()
+        while not self._stop.wait(PERIOD_SECONDS):
+            started = time.monotonic()
+            try:
+                if started - beat >= _BEAT_SECONDS:
+                    self._beat()
+                    beat = started
+                if self._begun.is_set() and started >= due:
+                    self.copy()
+                    due = started + (time.monotonic() - started) / _SHARE
+                failing_since = None
+            except InputError as error:
+                self._error = error
+                return
+            except OSError as error:
+                if failing_since is None:
+                    failing_since = started
+                    logging.getLogger(__name__).warning("the storage cannot be used, trying again: %s", error)
+                elif started - failing_since > STORAGE_PATIENCE_SECONDS:
+                    self._error = error
+                    return
+
+    def _release(self) -> None:
+        if self._begun.is_set():
+            self.copy()
+        self.folder.remove(_HOLDER)
+
+    def _claim(self) -> None:
+        """Become the writer; one that gives no sign of life for a while is dead."""
+        try:
+            seen, until = self._holder(), time.monotonic() + _SILENCE_SECONDS
+            while seen and time.monotonic() < until:
+                time.sleep(1)
+                holder = self._holder()
+                if holder and holder != seen:
+                    raise _in_use(holder, self.folder)
+                seen = holder
+            self._beat(first=True)
+        except OSError as error:
+            said = " ".join(str(error).split())
+            mend = "see that it is there, that it can be written, and its keys"
+            raise InputError(f"cannot be used ({said})", file=str(self.folder), key="--storage", mend=mend) from None
+
+    def _holder(self) -> dict[str, Any]:
+        if _HOLDER not in self.folder.names():
+            return {}
+        try:
+            holder: dict[str, Any] = json.loads(self.folder.read(_HOLDER))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return holder
+
+    def _beat(self, *, first: bool = False) -> None:
+        """Give a sign of life.
+
+        Raises:
+            InputError: another writer has taken over meanwhile.
+        """
+        if not first and (holder := self._holder()) and holder.get("token") != self._token:
+            raise _in_use(holder, self.folder)
+        self._beats += 1
+        who = {"pid": os.getpid(), "node": platform.node(), "since": self._since}
+        self.folder.write(_HOLDER, json.dumps({**who, "token": self._token, "beat": self._beats}).encode())
+
+
+def _in_use(holder: dict[str, Any], folder: Folder) -> InputError:
+    who = "process {pid} on {node} since {since}".format_map({"pid": "?", "node": "?", "since": "?"} | holder)
+    return InputError(f"is in use by {who}", file=str(folder), key="--storage", mend="wait for it or end it")
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    """Return what differs when a file does."""
+    stat = file.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino

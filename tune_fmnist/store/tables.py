@@ -1,0 +1,222 @@
+"""The Parquet tables of a search: their Arrow schemas, and how they are checked, written and read.
+
+Each schema serves both families, so that ``results/*/trials.parquet`` reads as one table: a ``config_*`` column that
+the row's family does not have is null.  A column's description stands in its field's metadata under ``description``,
+the schema version in the file's metadata under ``schema_version``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.vocabulary import SCHEMA_VERSION, STATUSES
+from tune_fmnist.models.config import FAMILIES, Config
+from tune_fmnist.store.paths import publish
+
+_VERSION_KEY: Final = b"schema_version"
+_ARROW_TYPES: Final = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+_UTC: Final = pa.timestamp("us", tz="UTC")
+
+
+def _field(name: str, kind: pa.DataType, description: str, *, optional: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=optional, metadata={"description": description})
+
+
+def _config_fields() -> list[pa.Field]:
+    fields: dict[str, pa.Field] = {}
+    for family in FAMILIES.values():
+        for key, info in family.model_fields.items():
+            kind = _ARROW_TYPES.get(info.annotation, pa.string()) if isinstance(info.annotation, type) else pa.string()
+            owners = [name for name, other in FAMILIES.items() if key in other.model_fields]
+            fields[f"config_{key}"] = _field(
+                f"config_{key}",
+                kind,
+                f"configuration: {key}, of {' and '.join(owners)}",
+                optional=len(owners) < len(FAMILIES),
+            )
+    return list(fields.values())
+
+
+def config_columns(config: Config) -> dict[str, Any]:
+    """Return a configuration as ``config_*`` cells."""
+    return {f"config_{key}": value for key, value in config.model_dump().items()}
+
+
+def config_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``to_config`` takes, from the ``config_*`` cells of a row (``pyarrow.Table.to_pylist``)."""
+    return {
+        name.removeprefix("config_"): value
+        for name, value in row.items()
+        if name.startswith("config_") and name != "config_id" and value is not None
+    }
+
+
+_CONFIG_ID = _field("config_id", pa.string(), "name of the configuration: equal ones have equal names")
+_TRIAL_ID = _field("trial_id", pa.string(), "name of the trial, unique among searches")
+
+TRIALS: Final = pa.schema(
+    [
+        _TRIAL_ID,
+        _field("number", pa.int64(), "order of issue; 0 is the founding report's configuration"),
+        _field("status", pa.string(), f"one of {', '.join(STATUSES)}"),
+        _field("reason", pa.string(), "why the trial has its status, in words"),
+        _field("epochs", pa.int64(), "epochs reported"),
+        _field("best_epoch", pa.int64(), "epoch of best_val_accuracy, from 1", optional=True),
+        _field("val_accuracy", pa.float64(), "validation accuracy after the last epoch", optional=True),
+        _field("best_val_accuracy", pa.float64(), "highest validation accuracy of any epoch", optional=True),
+        _field("val_loss", pa.float64(), "validation cross entropy after the last epoch, nats", optional=True),
+        _field("seconds", pa.float64(), "of a slot that it took: training, evaluation and overhead"),
+        _field("node", pa.string(), "host name of the machine it ran on", optional=True),
+        _field("device", pa.string(), "cpu or cuda", optional=True),
+        _field("precision", pa.string(), "type of the matrix products: float32 or bfloat16", optional=True),
+        _field("seed", pa.int64(), "seed of weights, dropout and order"),
+        _field("started_at", _UTC, "when it started", optional=True),
+        _CONFIG_ID,
+        *_config_fields(),
+    ]
+)
+
+EPOCHS: Final = pa.schema(
+    [
+        _TRIAL_ID,
+        _field("epoch", pa.int64(), "from 1"),
+        _field("train_loss", pa.float64(), "mean cross entropy over the epoch's steps, dropout on, nats"),
+        _field("train_accuracy", pa.float64(), "accuracy over the epoch's steps, dropout on"),
+        _field("val_loss", pa.float64(), "validation cross entropy after the epoch, nats"),
+        _field("val_accuracy", pa.float64(), "validation accuracy after the epoch"),
+        _field("learning_rate", pa.float64(), "at the epoch's last step"),
+        _field("train_seconds", pa.float64(), "time in training steps"),
+        _field("eval_seconds", pa.float64(), "time in validation"),
+        _field("overhead_seconds", pa.float64(), "the slot's other time since the trial's last report or its start"),
+        _field("reported_at", _UTC, "when the trial reported the epoch"),
+    ]
+)
+
+RETRAINS: Final = pa.schema(
+    [
+        _CONFIG_ID,
+        _field("rank", pa.int64(), "place by validation accuracy in the search, from 1", optional=True),
+        _field("is_baseline", pa.bool_(), "whether it is the founding report's configuration"),
+        _field("seed", pa.int64(), "seed of weights, dropout and order"),
+        _field("epochs", pa.int64(), "epochs trained, fixed by the search"),
+        _field("train_size", pa.int64(), "training images"),
+        _field("best_val_accuracy", pa.float64(), "the configuration's validation accuracy in the search"),
+        _field("train_loss", pa.float64(), "mean cross entropy of the last epoch, nats"),
+        _field("test_accuracy", pa.float64(), "accuracy on the test images"),
+        _field("test_loss", pa.float64(), "cross entropy on the test images, nats"),
+        _field("seconds", pa.float64(), "training and test"),
+        _field("parameters", pa.int64(), "trainable parameters of the model"),
+        _field("class_accuracy", pa.list_(pa.float64(), 10), "accuracy on the test images of each class"),
+        _field("node", pa.string(), "host name of the machine it ran on"),
+        _field("device", pa.string(), "cpu or cuda"),
+        _field("precision", pa.string(), "type of the matrix products in training; the test runs in float32"),
+        *_config_fields(),
+    ]
+)
+
+RETRAIN_EPOCHS: Final = pa.schema(
+    [
+        _CONFIG_ID,
+        _field("seed", pa.int64(), "seed of the retrain"),
+        *(EPOCHS.field(name) for name in ("epoch", "train_loss", "train_accuracy", "learning_rate", "train_seconds")),
+    ]
+)
+
+PREDICTIONS: Final = pa.schema(
+    [
+        _CONFIG_ID,
+        _field("seed", pa.int64(), "seed of the retrain"),
+        _field("index", pa.int32(), "place of the image in the test file, from 0"),
+        _field("label", pa.int8(), "true class"),
+        _field("predicted", pa.int8(), "predicted class"),
+        _field("confidence", pa.float32(), "softmax probability of the predicted class"),
+    ]
+)
+
+TEST_READS: Final = pa.schema(
+    [
+        _field("read_at", _UTC, "when"),
+        _field("by", pa.string(), "which command"),
+        _CONFIG_ID,
+        _field("seed", pa.int64(), "seed of the retrain"),
+    ]
+)
+
+
+def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return rows as a checked table.
+
+    Raises:
+        ValueError: a row has a column that the schema has not, or lacks one that must not be null, or has a float
+            where an integer belongs.
+        pyarrow.ArrowException: another cell is not of its column's type.
+    """
+    listed = list(rows)
+    known = set(schema.names)
+    integers = {field.name for field in schema if pa.types.is_integer(field.type)}
+    for row in listed:
+        if unknown := row.keys() - known:
+            raise ValueError(f"columns {sorted(unknown)} are not in the schema")
+        for name in integers & row.keys():
+            # Arrow would cut its fraction off.
+            if isinstance(row[name], float):
+                raise ValueError(f"{row[name]} in column {name!r} is not an integer")
+    return checked(pa.Table.from_pylist(listed, schema=schema), schema)
+
+
+def checked(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the table if it is of this schema and no cell is null that must not be, else raise ``ValueError``."""
+    if not table.schema.equals(schema):
+        raise ValueError(f"the table's schema is not the expected one:\n{table.schema}")
+    for field in schema:
+        if not field.nullable and table[field.name].null_count:
+            raise ValueError(f"column {field.name!r} must not be null")
+    return table
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Publish a table: readers see the old file or the new one, never a part."""
+    stamped = table.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+    with publish(path) as partial:
+        pq.write_table(stamped, partial, compression="zstd")
+
+
+def read(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a table that this or an older version wrote.
+
+    Raises:
+        InputError: the file is missing, damaged, of a newer version, or lacks a column or has it twice.
+    """
+    if not path.is_file():
+        raise InputError("there is no such table", file=path, mend="name the folder of a search that has run")
+    try:
+        file = pq.ParquetFile(path)
+        version = int((file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0"))
+        table = file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if not 1 <= version <= SCHEMA_VERSION:
+        raise InputError(
+            f"{version} is not a version this program reads (1 to {SCHEMA_VERSION})",
+            file=path,
+            key="schema_version",
+            mend="use the release that wrote it",
+        )
+    for name in schema.names:
+        if (count := table.column_names.count(name)) != 1:
+            what = f"column is there {count} times" if count else "column is missing"
+            raise InputError(what, file=path, key=name, mend="restore the table or search again")
+    try:
+        return checked(table.select(schema.names).cast(schema), schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"is not a readable table ({error})", file=path, mend="restore it or search again")

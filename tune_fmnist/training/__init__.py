@@ -1,0 +1,1 @@
+"""One model, trained; knows no file and no Ray."""

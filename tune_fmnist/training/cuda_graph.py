@@ -1,0 +1,86 @@
+"""An epoch's steps on a GPU as one CUDA graph: captured once in a training, replayed for each batch.
+
+At batch 64 a step of these models is some fifty small kernels, and launching them takes the processor longer than the
+GPU needs to run them.  A replay is one launch (https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tune_fmnist.models.networks import CLASS_COUNT
+
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A training step: places of images (n,) int64, one-hot targets (n, 10), learning rate (); returns logits (n, 10)."""
+
+_WARM_UP = 3
+"""Steps before the capture: libraries choose their kernels and allocate in the first ones, which cannot be captured."""
+
+
+class CapturedSteps:
+    """Runs ``count`` steps of ``batch_size`` images, an epoch of whole batches, without the processor between them.
+
+    The tensors of a graph have fixed places, so that an epoch's order, targets and learning rates are copied into this
+    object's, and a counter on the device says which batch is next.  The steps before the capture are real ones: the
+    captured step itself is recorded and not run.  Random numbers come from PyTorch's generator, which counts on through
+    replays as it would through calls, and may be seeded between epochs.
+
+    Args:
+        step: what to run; it may not ask the device for a value.
+        count: steps in an epoch, 1 or more.
+        batch_size: images in a step.
+        device: a CUDA device.
+    """
+
+    def __init__(self, step: Step, count: int, batch_size: int, device: torch.device) -> None:
+        self._step, self.count, self._device = step, count, device
+        self._range = torch.arange(batch_size, device=device)
+        self._order = torch.zeros(count * batch_size, dtype=torch.int64, device=device)
+        self._targets = torch.zeros(count * batch_size, CLASS_COUNT, device=device)
+        self._rates = torch.zeros(count, device=device)
+        self._next = torch.zeros(1, dtype=torch.int64, device=device)
+        self._logits = torch.zeros(count * batch_size, CLASS_COUNT, device=device)
+        self._replay: Callable[[], None] | None = None
+
+    def run(self, order: Tensor, targets: Tensor, rates: Tensor, stop: Callable[[int, Tensor], bool]) -> Tensor:
+        """Train an epoch; return the logits (n, 10), float32, of the images of all steps that were run.
+
+        Args:
+            order: places of the images, (count * batch_size or more,) int64; what is beyond is not looked at.
+            targets: theirs, one-hot, (the same, 10).
+            rates: each step's learning rate, (count or more,).
+            stop: asked after each step, with its number and its logits, whether to end the epoch there.
+        """
+        self._order.copy_(order[: len(self._order)])
+        self._targets.copy_(targets[: len(self._targets)])
+        self._rates.copy_(rates[: self.count])
+        self._next.zero_()
+        size = len(self._range)
+        for done in range(self.count):
+            if self._replay is None and done == _WARM_UP:
+                self._replay = self._capture()
+            (self._replay or self._one)()
+            if stop(done, self._logits[done * size : (done + 1) * size]):
+                break
+        return self._logits[: (done + 1) * size].clone()
+
+    def _one(self) -> None:
+        places = self._next * len(self._range) + self._range
+        logits = self._step(
+            self._order.index_select(0, places),
+            self._targets.index_select(0, places),
+            self._rates.index_select(0, self._next).squeeze(0),
+        )
+        self._logits.index_copy_(0, places, logits.float())
+        self._next.add_(1)
+
+    def _capture(self) -> Callable[[], None]:
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize(self._device)
+        with torch.cuda.graph(graph):
+            self._one()
+        replay: Callable[[], None] = graph.replay
+        return replay

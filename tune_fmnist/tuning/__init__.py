@@ -1,0 +1,1 @@
+"""Which configuration comes next, and when a trial is stopped."""

@@ -1,0 +1,130 @@
+"""When a trial is stopped early: ASHA, or never."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, Final
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from tune_fmnist.base.vocabulary import SchedulerName
+from tune_fmnist.tuning.searcher import METRIC
+
+GRACE_EPOCHS: Final = 1
+REDUCTION_FACTOR: Final = 3
+
+
+_START_SECONDS = 30.0
+"""How long a trial may take to get a process of its own before it is given that of a trial that has ended."""
+
+
+class _InOrder(TrialScheduler):
+    """Starts trials in order of issue."""
+
+    _since: Mapping[int, float] = MappingProxyType({})
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return the earliest trial that waits to start and has no process on its way, of those that have not ended.
+
+        Ray gives it the process of a trial that has ended, and ends the one that was being started for it.  With short
+        trials none would ever be up, so that its slot stays empty: a process takes longer to start than the next trial
+        to end.  Ray's own schedulers look at all trials, so that one costs the more the more there were.
+        """
+        now = time.monotonic()
+        live = tune_controller.get_live_trials()
+        waiting = {trial.config["number"]: trial for trial in live if trial.status == Trial.PENDING}
+        self._since = {number: self._since.get(number, now) for number in waiting}
+        ready = [number for number, since in self._since.items() if not 0 < now - since < _START_SECONDS]
+        return waiting[min(ready)] if ready else None
+
+
+class Asha(_InOrder, ASHAScheduler):
+    """Asynchronous successive halving (Li et al. 2020), which never stops trial 0.
+
+    Trial 0 is what the others are compared with: its best epoch is chosen over the same length as theirs, and so is
+    the number of epochs for which it is retrained.  There is one bracket, so that nothing is drawn at random.
+    """
+
+    def __init__(self, max_epochs: int) -> None:
+        super().__init__(
+            time_attr="epoch",
+            metric=METRIC,
+            mode="max",
+            max_t=max_epochs,
+            grace_period=min(GRACE_EPOCHS, max_epochs),
+            reduction_factor=REDUCTION_FACTOR,
+            brackets=1,
+        )
+
+    def take_up(self, epochs: Iterable[Mapping[str, Any]]) -> None:
+        """Fill the rungs with what an interrupted search reported: rows with number, epoch and val_accuracy, in order.
+
+        A trial that goes on is judged at a rung only once: trials are known by their number, not by Ray's name.
+        """
+        # ASHA does not look at the controller.
+        tune_controller: Any = None
+        for row in epochs:
+            named = _named(row["number"])
+            if named.trial_id not in self._trial_info:
+                super().on_trial_add(tune_controller, named)
+            super().on_trial_result(tune_controller, named, dict(row))
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Admit a trial, by its number."""
+        super().on_trial_add(tune_controller, _named(trial.config["number"]))
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Return whether the trial goes on; its result counts in its rung either way."""
+        action: str = super().on_trial_result(tune_controller, _named(trial.config["number"]), result)
+        spared = trial.config["number"] == 0 and result["epoch"] < self._max_t
+        return _judged(trial, result) or (TrialScheduler.CONTINUE if spared else action)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Count a trial's last result."""
+        super().on_trial_complete(tune_controller, _named(trial.config["number"]), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Forget a trial that never ran."""
+        super().on_trial_remove(tune_controller, _named(trial.config["number"]))
+
+
+def _judged(trial: Trial, result: Mapping[str, Any]) -> str | None:
+    """Return what was decided on an epoch before the search was interrupted, if it is told once more.
+
+    The rungs lack what had not reached the tables, so that the same epoch might be judged otherwise now.
+    """
+    judged, ended = trial.config["judged"], trial.config["ended"]
+    if ended and result["epoch"] == judged:
+        return str(TrialScheduler.STOP)
+    return str(TrialScheduler.CONTINUE) if result["epoch"] <= judged else None
+
+
+def _named(number: int) -> Any:
+    """Return all that Ray's ASHA reads of a trial."""
+    return SimpleNamespace(trial_id=number)
+
+
+class Fifo(_InOrder, FIFOScheduler):
+    """Never stops a trial early."""
+
+    def __init__(self, max_epochs: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def take_up(self, epochs: Iterable[Mapping[str, Any]]) -> None:
+        """Need nothing of what an interrupted search reported."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Return that the trial goes on, unless it had ended here before the search was interrupted."""
+        return _judged(trial, result) or str(TrialScheduler.CONTINUE)
+
+
+ARGUMENTS: Final[dict[SchedulerName, dict[str, Any]]] = {
+    "asha": {"grace": GRACE_EPOCHS, "reduction_factor": REDUCTION_FACTOR},
+    "fifo": {},
+}
+"""Recorded in search.json."""
+
+SCHEDULERS: Final[dict[SchedulerName, type[Asha] | type[Fifo]]] = {"asha": Asha, "fifo": Fifo}
