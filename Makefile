@@ -1,4 +1,4 @@
-# Everything a person or CI runs.  `make search` and `make test` set up what they need.
+# Everything that a person or CI runs.  Each target installs what it needs.
 
 PYTHON ?= python3
 MODEL ?= cnn
@@ -8,24 +8,24 @@ BENCH := .venv-bench
 
 .PHONY: search test test-faults test-cluster test-gpu check bench env results-table clean
 
-search: env  ## search, retrain, test and report with the defaults: MODEL=cnn or ann
+search: env  ## the default search: trials, retrains, test, tables, page; MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
 
-test: env  ## the tests but the long ones, in under eight minutes on two cores
+test: env  ## all tests except the long ones, in under eight minutes on two cores
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
-test-faults: env  ## searches that are killed, starved and cut off, in under 15 minutes on two cores
+test-faults: env  ## fault injection: searches killed, out of memory or disk, disconnected; under 15 minutes on two cores
 	$(BIN)/python -m pytest -q -n 2 tests/faults -m 'faults or not faults' $(ARGS)
 
-test-cluster: env  ## searches over hosts made of namespaces, and on AWS simulated; needs root, installs from Debian
+test-cluster: env  ## searches over several simulated hosts and a simulated AWS; needs root, installs Debian packages
 	tests/cluster/install.sh
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile tests/cluster -m 'faults or not faults' $(ARGS)
 
-test-gpu: env  ## what needs a GPU; skipped with the reason elsewhere
+test-gpu: env  ## what needs a GPU; skipped elsewhere, with the reason
 	$(BIN)/python -m pytest -q tests/gpu $(ARGS)
 
-bench: env $(BENCH)/.installed  ## this project beside Ray Tune, Optuna and Syne Tune, in 23 minutes on two cores
+bench: env $(BENCH)/.installed  ## the same search with Ray Tune, Optuna and Syne Tune, in 23 minutes on two cores
 	$(BIN)/python -m benchmarks.compare $(ARGS)
 
 check: env  ## style and types
@@ -33,7 +33,7 @@ check: env  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-results-table: env  ## the README's table, from the tables of the published searches
+results-table: env  ## the README's table of results, from the published searches
 	$(BIN)/python -m tune_fmnist.report results/ann results/cnn --into README.md
 
 env: $(VENV)/.installed
@@ -44,7 +44,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# Syne Tune's environment lies on top of this one: what it brings along stays out of it.
+# Syne Tune has an environment of its own on top of this one, so that its dependencies stay out of it.
 $(BENCH)/.installed: $(VENV)/.installed
 	$(BIN)/python -m venv $(BENCH)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \

@@ -1,9 +1,9 @@
 """Whether the fast path costs accuracy: ``python -m benchmarks.accuracy``.
 
-The founding report's configurations are trained with each seed twice: by this project's loop in the precision that it
-chooses, and by a plain loop of PyTorch's own layers, autograd and Adam in float32.  Split and epochs are the same, the
-figures are the validation accuracies of the last epoch, and the differences are paired by seed.  A row is written after
-each training, and what is there already is not trained again.
+The baselines are trained with each seed twice: by this project's loop in the precision that it chooses, and by a plain
+loop of PyTorch's own layers, autograd and Adam in float32.  Split and epochs are the same, the figures are the
+validation accuracies of the last epoch, and the differences are paired by seed.  A row is written after each training,
+and what is there already is not trained again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from scipy import stats
 from torch.nn import functional
 
 from benchmarks.contenders.plain import build
-from tune_fmnist.data import fashion_mnist as data
+from tune_fmnist import data
 from tune_fmnist.models.config import Config, baseline
-from tune_fmnist.training.fit import DeviceImages, choose_precision, fit, score, to_device
+from tune_fmnist.training.device import DeviceImages, choose_precision, to_device
+from tune_fmnist.training.fit import fit, score
 
 CPU = torch.device("cpu")
 EPOCHS = {"ann": 9, "cnn": 3}

@@ -2,7 +2,7 @@
 
 Each contender gets the same models, space, images, split, seed, slots, trials and longest trial, one after the other,
 as a command of its own; the clock runs from its start to its end.  One that is not done at the limit is cut off, and
-its epochs a second are those up to its last report.  Rows are written after each; ``benchmarks.comparison`` makes the
+its epochs per second are those up to its last report.  Rows are written after each; ``benchmarks.comparison`` makes the
 table and the figure.
 """
 
@@ -26,10 +26,11 @@ import typer
 from benchmarks import comparison
 from benchmarks.contenders.job import Job
 from benchmarks.processes import Ran, run
+from tune_fmnist import data
 from tune_fmnist.base import provenance
-from tune_fmnist.data import fashion_mnist as data
-from tune_fmnist.store.paths import SearchPaths, default_space
-from tune_fmnist.store.record import utilisation_while_trials_wait
+from tune_fmnist.reporting.utilisation import utilisation_while_trials_wait
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.tuning.space import default_space
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SYNE: Final = "Syne Tune"

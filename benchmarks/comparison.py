@@ -13,15 +13,18 @@ import pandas as pd
 import typer
 from matplotlib.figure import Figure
 
+from tune_fmnist.reporting.readme_table import write_between
+
 EPOCH_COLUMNS: Final = ["trial", "epoch", "val_accuracy", "train_seconds", "eval_seconds", "at"]
 OURS: Final = "tune_fmnist"
+README: Final = Path(__file__).parent / "README.md"
 MARKS: Final = ("<!-- bench -->", "<!-- /bench -->")
 COLOURS: Final = {OURS: "#0072b2", "Ray Tune": "#d55e00", "Optuna": "#009e73", "Syne Tune": "#cc79a7"}
 """Okabe and Ito's, which colour-blind people tell apart."""
 
 
 class Tables:
-    """The two Parquet tables: a row a run of a contender, and a row an epoch that it reported.
+    """The two Parquet tables: one row per run of a contender, and one row per epoch that it reported.
 
     Args:
         folder: where they are.
@@ -41,7 +44,7 @@ class Tables:
 
 
 def summary(runs: pd.DataFrame, epochs: pd.DataFrame) -> list[dict[str, str]]:
-    """Return a row of text a model and contender: medians over the runs, and their range where there are several."""
+    """Return one row of text per model and contender: medians over the runs, and the range where there are several."""
     rows = []
     for (model, contender), group in runs.groupby(["model", "contender"], sort=False):
         ours = runs[(runs["model"] == model) & (runs["contender"] == OURS)]
@@ -52,11 +55,11 @@ def summary(runs: pd.DataFrame, epochs: pd.DataFrame) -> list[dict[str, str]]:
                 "wall, s": _spread(group["seconds"], "{:.0f}") + _cut(group["cut"]),
                 "trials": _spread(group["trials"], "{:.0f}"),
                 "epochs": _spread(group["epochs"], "{:.0f}"),
-                "epochs a second": _spread(group["epochs_per_second"], "{:.2f}"),
-                "tune_fmnist does": ""
+                "epochs per second": _spread(group["epochs_per_second"], "{:.2f}"),
+                "speed-up": ""
                 if contender == OURS
                 else _factor(ours["epochs_per_second"].median(), group["epochs_per_second"].median()),
-                "trials a minute": _spread(group["trials_per_minute"], "{:.1f}"),
+                "trials per minute": _spread(group["trials_per_minute"], "{:.1f}"),
                 "utilisation": _spread(group["utilisation"], "{:.2f}"),
                 "while trials wait": _spread(group["utilisation_while_trials_wait"], "{:.2f}"),
                 "best validation accuracy": _spread(group["best_val_accuracy"], "{:.4f}"),
@@ -68,7 +71,7 @@ def summary(runs: pd.DataFrame, epochs: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _factor(ours: float, theirs: float) -> str:
-    return f"{ours / theirs:.1f} times that" if math.isfinite(ours) else ""
+    return f"{ours / theirs:.1f}x" if math.isfinite(ours) else ""
 
 
 def _cut(cut: pd.Series[bool]) -> str:
@@ -100,7 +103,7 @@ def markdown(rows: list[dict[str, str]]) -> str:
 
 
 def draw(runs: pd.DataFrame, epochs: pd.DataFrame, file: Path) -> None:
-    """Draw each run's best validation accuracy so far against wall time, a panel a model."""
+    """Draw each run's best validation accuracy so far against wall time, one panel per model."""
     models = list(runs["model"].unique())
     figure = Figure(figsize=(5.5 * len(models), 4), layout="constrained")
     for panel, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
@@ -136,16 +139,10 @@ def show(folder: Path) -> str:
 
 def main(
     folder: Annotated[Path, typer.Option(help="where the tables are")] = Path(__file__).parent / "results",
-    into: Annotated[Path | None, typer.Option(help=f"write the table between {' and '.join(MARKS)} there")] = None,
+    into: Annotated[Path, typer.Option(help=f"write the table between {' and '.join(MARKS)} there")] = README,
 ) -> None:
-    """Print the table and draw the figure of the comparison."""
-    table = show(folder)
-    if into:
-        before, start, rest = into.read_text(encoding="utf-8").partition(MARKS[0])
-        _, end, after = rest.partition(MARKS[1])
-        if not (start and end):
-            raise typer.BadParameter(f"{into} lacks {' and '.join(MARKS)}")
-        into.write_text(f"{before}{start}\n{table}{end}{after}", encoding="utf-8")
+    """Print the table, draw the figure of the comparison, and write the table into a text file."""
+    write_between(into, MARKS, show(folder))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ two cores that nothing else uses.
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -21,12 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import SearchRecord
 
 _NODES: Final = {"one node of 2 CPUs": [2], "two nodes of 1 CPU": [1, 1]}
 
 
 def utilisation(nodes: list[int], trials: int, epochs: int, images: int) -> float:
     """Search on a cluster of nodes with so many CPUs each; return the utilisation while trials wait, 0 to 1."""
+    # Ray takes two seconds to import, which a mistake in the options need not wait for.
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -39,9 +40,10 @@ def utilisation(nodes: list[int], trials: int, epochs: int, images: int) -> floa
         where = ["--address", cluster.address, "--results-dir", folder, "--name", "x"]
         command = [sys.executable, "-m", "tune_fmnist.search", "--model", "ann", *size, *order, *where]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        info = json.loads(SearchPaths(Path(folder) / "x").search.read_text())
+        record = SearchRecord.read(SearchPaths(Path(folder) / "x"))
     cluster.shutdown()  # type: ignore[no-untyped-call]
-    return float(info["utilisation_while_trials_wait"])
+    assert record.utilisation_while_trials_wait is not None
+    return record.utilisation_while_trials_wait
 
 
 def main(

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -30,8 +31,6 @@ def help_seconds(arguments: list[str]) -> float:
 
 def first_step_seconds(model: str) -> float:
     """Return the seconds from a search's command to its first training step, on all images."""
-    import pandas as pd
-
     with tempfile.TemporaryDirectory() as folder:
         size = ["--trials", "2", "--max-epochs", "1", "--no-retrain"]
         where = ["--results-dir", folder, "--name", "x"]

@@ -1,10 +1,10 @@
-"""What an epoch costs, against its arithmetic and against a plain loop: ``python benchmarks/step.py``.
+"""What an epoch costs, against its arithmetic and against a plain loop: ``python -m benchmarks.step``.
 
-Both loops train the founding report's configurations on the same made-up images, on one thread, in turns; the figures
-are medians over the turns, in seconds of processor time (other processes' turns do not count) for an epoch of 48,000
-images, building the model included.  The plain loop is what most would write: layers,
-autograd and Adam as they come, float32, images indexed from one tensor in memory.  The arithmetic is what the matrix
-products of an epoch take at the rate that this processor reaches in bfloat16, measured in each turn.
+Both loops train the baselines, ANN and CNN, on the same made-up images, on one thread, in turns.  The figures are
+medians over the turns, in seconds of processor time (that of other processes does not count) for an epoch of 48,000
+images, building the model included.  The plain loop is what most would write: layers, autograd and Adam as they come,
+float32, images indexed from one tensor in memory.  The arithmetic is what the matrix products of an epoch take at the
+rate that this processor reaches in bfloat16, measured in each turn.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tune_fmnist.models.config import Ann, Cnn, Config
-from tune_fmnist.training.fit import DeviceImages, choose_precision, fit
+from tune_fmnist.training.device import DeviceImages, choose_precision
+from tune_fmnist.training.fit import fit
 
 EPOCH = 48_000
 TURNS = 7

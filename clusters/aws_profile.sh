@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the instance profile `tune-fmnist` that cluster.yaml names, once: clusters/aws_profile.sh BUCKET
+# Makes the instance profile `tune-fmnist`, which cluster.yaml names; run it once: clusters/aws_profile.sh BUCKET
 set -euo pipefail
 bucket=${1:?usage: clusters/aws_profile.sh BUCKET}
 name=tune-fmnist

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.test_data import TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS
+from tests.data.test_data import TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS
 from tune_fmnist.store.paths import SearchPaths
 
 SEARCH: Final = "search --model ann"
@@ -23,31 +23,31 @@ TRIALS: Final = "results/fake/trials.parquet: "
 
 OPTIONS: Final[dict[str, str]] = {
     # Numbers: bounds, types, and what is none.
-    f"{SEARCH} --trials -1": "--trials: -1 is refused; ",
+    f"{SEARCH} --trials -1": "--trials: invalid value -1; ",
     f"{SEARCH} --trials 2.5": "Invalid value for '--trials': Input should be a valid integer",
     f"{SEARCH} --trials ''": "Invalid value for '--trials': Input should be a valid integer",
-    f"{SEARCH} --max-epochs 1001": "--max-epochs: 1001 is refused; ",
+    f"{SEARCH} --max-epochs 1001": "--max-epochs: invalid value 1001; ",
     f"{SEARCH} --max-epochs 1e2": "Invalid value for '--max-epochs': Input should be a valid integer",
-    f"{SEARCH} --time-budget 0": "--time-budget: 0.0 is refused; ",
-    f"{SEARCH} --time-budget -5m": "--time-budget: '-5m' is refused; ",
-    f"{SEARCH} --time-budget inf": "--time-budget: 'inf' is refused; ",
-    f"{SEARCH} --time-budget ''": "--time-budget: '' is refused; ",
-    f"{SEARCH} --trial-timeout -1": "--trial-timeout: '-1' is refused; ",
-    f"{SEARCH} --trial-timeout 1d": "--trial-timeout: '1d' is refused; ",
-    f"{SEARCH} --seed -1": "--seed: -1 is refused; ",
-    f"{SEARCH} --seed 4294967296": "--seed: 4294967296 is refused; ",
-    f"{SEARCH} --cpus-per-trial 0": "--cpus-per-trial: 0.0 is refused; ",
-    f"{SEARCH} --cpus-per-trial inf": "--cpus-per-trial: inf is refused; ",
-    f"{SEARCH} --gpus-per-trial -0.5": "--gpus-per-trial: -0.5 is refused; ",
-    f"{SEARCH} --max-concurrent 0": "--max-concurrent: 0 is refused; ",
+    f"{SEARCH} --time-budget 0": "--time-budget: invalid value 0.0; ",
+    f"{SEARCH} --time-budget -5m": "--time-budget: invalid value '-5m'; ",
+    f"{SEARCH} --time-budget inf": "--time-budget: invalid value 'inf'; ",
+    f"{SEARCH} --time-budget ''": "--time-budget: invalid value ''; ",
+    f"{SEARCH} --trial-timeout -1": "--trial-timeout: invalid value '-1'; ",
+    f"{SEARCH} --trial-timeout 1d": "--trial-timeout: invalid value '1d'; ",
+    f"{SEARCH} --seed -1": "--seed: invalid value -1; ",
+    f"{SEARCH} --seed 4294967296": "--seed: invalid value 4294967296; ",
+    f"{SEARCH} --cpus-per-trial 0": "--cpus-per-trial: invalid value 0.0; ",
+    f"{SEARCH} --cpus-per-trial inf": "--cpus-per-trial: invalid value inf; ",
+    f"{SEARCH} --gpus-per-trial -0.5": "--gpus-per-trial: invalid value -0.5; ",
+    f"{SEARCH} --max-concurrent 0": "--max-concurrent: invalid value 0; ",
     f"{SEARCH} --max-concurrent 1.5": "Invalid value for '--max-concurrent': Input should be a valid integer",
-    f"{SEARCH} --top-k 0": "--top-k: 0 is refused; ",
-    f"{SEARCH} --retrain-seeds 1001": "--retrain-seeds: 1001 is refused; ",
-    f"{SEARCH} --limit-train 0": "--limit-train: 0 is refused; ",
-    f"{SEARCH} --limit-train 60001": "--limit-train: 60001 training images",
+    f"{SEARCH} --top-k 0": "--top-k: invalid value 0; ",
+    f"{SEARCH} --retrain-seeds 1001": "--retrain-seeds: invalid value 1001; ",
+    f"{SEARCH} --limit-train 0": "--limit-train: invalid value 0; ",
+    f"{SEARCH} --limit-train 60001": "--limit-train: cannot select 60001 training images; use 100 to 60000",
     # Words.
-    f"{SEARCH} --model ''": "--model: '' is refused; ",
-    f"{SEARCH} --scheduler hyperband": "--scheduler: 'hyperband' is refused; ",
+    f"{SEARCH} --model ''": "--model: invalid value ''; ",
+    f"{SEARCH} --scheduler hyperband": "--scheduler: invalid value 'hyperband'; ",
     f"{SEARCH} --space ''": ".: --space: cannot be read",
     f"{SEARCH} --no-retrain --retrian": "No such option: --retrian",
     # Names.
@@ -62,37 +62,37 @@ OPTIONS: Final[dict[str, str]] = {
     f"{SEARCH} --name file": "results/file: --name: 'file' exists already; ",
     f"{SEARCH} --name new --results-dir dangling": "dangling/new: --results-dir: cannot be made",
     # Going on with a search.
-    "search --resume": "--resume: which search?; ",
-    "search --resume --name none": "results/none/search.json: there is no such file; ",
+    "search --resume": "--name: missing; name the search",
+    "search --resume --name none": "results/none/search.json: file not found; ",
     "search --resume --name file": "results/file/search.json: cannot be read",
     f"search --resume --name {'n' * 256}": "--name: a name of 256 bytes, 'nnnnnnnnnnnnnnnnnnnn'..., is too long; ",
     f"{RESUME} --model cnn": f"{RECORD}--model: 'cnn' is not the search's 'ann'; ",
     f"{RESUME} --seed 1": f"{RECORD}--seed: 1 is not the search's 0; ",
-    f"{RESUME} --trials 5": f"{RECORD}--trials: 5 is not the search's 6; ",
+    f"{RESUME} --trials 5": f"{RECORD}--trials: 5 trials are fewer than the search's 6; ",
     f"{RESUME} --max-epochs 6": f"{RECORD}--max-epochs: 6 is not the search's 5; ",
     f"{RESUME} --searcher gp": f"{RECORD}--searcher: 'gp' is not the search's 'tpe'; ",
     f"{RESUME} --scheduler fifo": f"{RECORD}--scheduler: 'fifo' is not the search's 'asha'; ",
     f"{RESUME} --limit-train 200": f"{RECORD}--limit-train: 200 is not the search's 100; ",
-    f"{RESUME} --space other.toml": "other.toml: --space: is not the search's space; ",
+    f"{RESUME} --space other.toml": f"{RECORD}--space: is not the search's space; ",
     # Other commands.
-    f"{RETRAIN} --top-k 0": "--top-k: 0 is refused; ",
-    f"{RETRAIN} --retrain-seeds -1": "--retrain-seeds: -1 is refused; ",
-    f"{RETRAIN} --cpus-per-trial nan": "--cpus-per-trial: nan is refused; ",
-    f"{RETRAIN} --gpus-per-trial inf": "--gpus-per-trial: inf is refused; ",
+    f"{RETRAIN} --top-k 0": "--top-k: invalid value 0; ",
+    f"{RETRAIN} --retrain-seeds -1": "--retrain-seeds: invalid value -1; ",
+    f"{RETRAIN} --cpus-per-trial nan": "--cpus-per-trial: invalid value nan; ",
+    f"{RETRAIN} --gpus-per-trial inf": "--gpus-per-trial: invalid value inf; ",
     f"{RETRAIN} --trials 3": "No such option: --trials",
     f"{RETRAIN} results/more": "Got unexpected extra argument(s) (results/more)",
-    "retrain none": "none/search.json: there is no such file; ",
-    f"{REPORT} none": "none/search.json: there is no such file; ",
-    f"{REPORT} --into none.md": "none.md: --into: there is no such file; ",
-    f"{REPORT} --into results": "results: --into: there is no such file; ",
-    f"{REPORT} --into file": "file: --into: '<!-- results -->' stands there 0 times; ",
+    "retrain none": "none/search.json: file not found; ",
+    f"{REPORT} none": "none/search.json: file not found; ",
+    f"{REPORT} --into none.md": "none.md: --into: file not found; ",
+    f"{REPORT} --into results": "results: --into: file not found; ",
+    f"{REPORT} --into file": "file: --into: '<!-- results -->' found 0 times; ",
     f"{REPORT} --into noise": "noise: --into: cannot be read",
-    "trial --model ann --set hidden1": "--set: hidden1: '' is refused; ",
-    f"trial --model ann --set hidden1={'9' * 5000}": "--set: hidden1: '999",
-    f"trial --model ann --set hidden1={'[' * 5000}": "--set: hidden1: '[[[",
-    "trial --model ann --set optimizer=adam --set momentum=0.9": "--set: momentum: ",
+    "trial --model ann --set hidden1": "--set: hidden1: invalid value ''; ",
+    f"trial --model ann --set hidden1={'9' * 5000}": "--set: hidden1: invalid value '999",
+    f"trial --model ann --set hidden1={'[' * 5000}": "--set: hidden1: invalid value '[[[",
+    "trial --model ann --set optimizer=adam --set momentum=0.9": "--set: momentum: invalid value 0.9; use 0, or ",
     "trial --model ann --seed 4294967296": "Invalid value for '--seed': Input should be less than",
-    "trial --model ann --limit-train 0": "--limit-train: 0 training images",
+    "trial --model ann --limit-train 0": "--limit-train: cannot select 0 training images; use 100 to 60000",
 }
 
 INT: Final = 'hidden1 = { type = "int", '
@@ -106,16 +106,16 @@ SPACES: Final[dict[str, tuple[str | bytes, str]]] = {
         f'model = "ann"\n[parameters]\n{INT}low = }}',
         "is not TOML (Invalid value (at line 3",
     ),
-    "no model": (f"[parameters]\n{GOOD}", "model: is missing; "),
-    "no parameters": ('model = "ann"', "parameters: is missing; "),
-    "an array for a table": ('model = "ann"\nparameters = [1]', "parameters: [1] is refused; "),
+    "no model": (f"[parameters]\n{GOOD}", "model: missing; "),
+    "no parameters": ('model = "ann"', "parameters: missing; "),
+    "an array for a table": ('model = "ann"\nparameters = [1]', "parameters: invalid value a list; "),
     "an unknown section": (
         f'model = "ann"\n[extra]\na = 1\n[parameters]\n{GOOD}',
-        "extra: is refused: there is no such key; ",
+        "extra: unknown; ",
     ),
     "a giant integer": (
         f'model = "ann"\n[parameters]\n{INT}low = 1, high = {10**40} }}',
-        f"parameters.hidden1: {10**40} is refused; ",
+        f"parameters.hidden1: invalid value {10**40}; ",
     ),
     "too many digits": (
         f'model = "ann"\n[parameters]\n{INT}low = 1, high = {"9" * 5000} }}',
@@ -125,37 +125,40 @@ SPACES: Final[dict[str, tuple[str | bytes, str]]] = {
 """Whole files."""
 
 PARAMETERS: Final[dict[str, tuple[str, str]]] = {
-    "an unknown type": ('hidden1 = { type = "integer", low = 1, high = 3 }', "parameters.hidden1: "),
-    "no type": ("hidden1 = { low = 1, high = 3 }", "parameters.hidden1: "),
-    "a bound in words": (f'{INT}low = "few", high = 3 }}', "parameters.hidden1.low: 'few' is refused; "),
-    "a fraction for a width": (f"{INT}low = 1.5, high = 3 }}", "parameters.hidden1.low: 1.5 is refused; "),
-    "no high": (f"{INT}low = 1 }}", "parameters.hidden1.high: is missing; "),
-    "log from 0": (f"{INT}low = 0, high = 8, log = true }}", "parameters.hidden1: is refused; low 0 must be above 0"),
-    "step 0": (f"{INT}low = 1, high = 8, step = 0 }}", "parameters.hidden1: is refused; step 0 must be above 0"),
+    "an unknown type": (
+        'hidden1 = { type = "integer", low = 1, high = 3 }',
+        "parameters.hidden1: invalid type 'integer'; must be one of 'int', 'float', 'categorical'",
+    ),
+    "no type": ("hidden1 = { low = 1, high = 3 }", "parameters.hidden1: missing 'type'; "),
+    "a bound in words": (f'{INT}low = "few", high = 3 }}', "parameters.hidden1.low: invalid value 'few'; "),
+    "a fraction for a width": (f"{INT}low = 1.5, high = 3 }}", "parameters.hidden1.low: invalid value 1.5; "),
+    "no high": (f"{INT}low = 1 }}", "parameters.hidden1.high: missing; "),
+    "log from 0": (f"{INT}low = 0, high = 8, log = true }}", "parameters.hidden1: invalid; low 0 must be above 0"),
+    "step 0": (f"{INT}low = 1, high = 8, step = 0 }}", "parameters.hidden1: invalid; step 0 must be above 0"),
     "a step with log": (
         f"{INT}low = 1, high = 8, step = 2, log = true }}",
-        "parameters.hidden1: is refused; step 2 does",
+        "parameters.hidden1: invalid; step 2 does",
     ),
-    "nan": (f"{FLOAT}low = nan, high = 0.5 }}", "parameters.dropout.low: nan is refused; "),
-    "inf": (f"{FLOAT}low = 0.1, high = inf }}", "parameters.dropout.high: inf is refused; "),
-    "dropout of all": (f"{FLOAT}low = 0.1, high = 1.0 }}", "parameters.dropout: 1.0 is refused; "),
-    "no choices": (f"{CHOICE}choices = [] }}", "parameters.hidden1.choices: [] is refused; "),
-    "a choice twice": (f"{CHOICE}choices = [8, 8] }}", "parameters.hidden1: is refused; choices [8, 8]"),
-    "mixed choices": (f"{CHOICE}choices = [64, 'wide'] }}", "parameters.hidden1: 'wide' is refused; "),
-    "a choice of yes": (f"{CHOICE}choices = [true] }}", "parameters.hidden1: True is refused; "),
+    "nan": (f"{FLOAT}low = nan, high = 0.5 }}", "parameters.dropout.low: invalid value nan; "),
+    "inf": (f"{FLOAT}low = 0.1, high = inf }}", "parameters.dropout.high: invalid value inf; "),
+    "dropout of all": (f"{FLOAT}low = 0.1, high = 1.0 }}", "parameters.dropout: invalid value 1.0; "),
+    "no choices": (f"{CHOICE}choices = [] }}", "parameters.hidden1.choices: invalid value a list; must have"),
+    "a choice twice": (f"{CHOICE}choices = [8, 8] }}", "parameters.hidden1: invalid; choices [8, 8]"),
+    "mixed choices": (f"{CHOICE}choices = [64, 'wide'] }}", "parameters.hidden1: invalid value 'wide'; "),
+    "a choice of yes": (f"{CHOICE}choices = [true] }}", "parameters.hidden1: invalid value True; "),
     "of the other family": (
         f"{GOOD}\nconv1_channels = {{ type = 'int', low = 8, high = 16 }}",
-        "parameters.conv1_channels: ",
+        "parameters.conv1_channels: ann has no parameter 'conv1_channels'; ",
     ),
-    "fixed out of range": (f"{GOOD}\n[fixed]\nshift = 9", "fixed.shift: 9 is refused; "),
+    "fixed out of range": (f"{GOOD}\n[fixed]\nshift = 9", "fixed.shift: invalid value 9; "),
     "fixed and searched": (f"{GOOD}\n[fixed]\nhidden1 = 64", "fixed.hidden1: 'hidden1' is both searched and fixed; "),
     "beside a later one": (
         f"{INT}low = 1, high = 2, when = {{ dropout = 0.2 }} }}\n{FLOAT}low = 0.1, high = 0.5 }}",
-        "parameters.hidden1.when.dropout: 'dropout' is not settled before 'hidden1'; ",
+        "parameters.hidden1.when.dropout: 'dropout' has no value before 'hidden1'; ",
     ),
     "beside an unknown one": (
         f"{INT}low = 1, high = 2, when = {{ droput = 0.2 }} }}",
-        "parameters.hidden1.when.droput: ",
+        "parameters.hidden1.when.droput: 'droput' has no value before 'hidden1'; ",
     ),
     "a start outside": (f"{GOOD}\n[[start]]\nhidden1 = 63", "start.0.hidden1: 63 is not in the space; "),
     "an unknown start": (f"{GOOD}\n[[start]]\nhiden1 = 64", "start.0.hiden1: 64 is not in the space; "),
@@ -226,16 +229,16 @@ DATA: Final[dict[str, tuple[Callable[[Path], object], str, str]]] = {
     "a file missing": (
         lambda root: (root / TRAIN_LABELS).unlink(),
         SEARCH,
-        f"data: $FMNIST_ROOT: {TRAIN_LABELS} is not there",
+        f"data: $FMNIST_ROOT: {TRAIN_LABELS} not found",
     ),
     "a folder in its place": (lambda root: _folder(root / TRAIN_LABELS), SEARCH, f"{LABELS}: cannot be read"),
     "a link to nowhere": (lambda root: _dangling(root / TRAIN_LABELS), RESUME, f"{LABELS}: cannot be read"),
     "no such root": (
         lambda root: root.rename(root.with_name("moved")),
         RETRAIN,
-        "data: $FMNIST_ROOT: there is no such folder; ",
+        "data: $FMNIST_ROOT: folder not found; ",
     ),
-    "no test images": (lambda root: (root / TEST_IMAGES).unlink(), SEARCH, f"data/{TEST_IMAGES}: is not there"),
+    "no test images": (lambda root: (root / TEST_IMAGES).unlink(), SEARCH, f"data/{TEST_IMAGES}: not found"),
     "noise to test on": (
         lambda root: replace(root / TEST_IMAGES, lambda content: content[:-1] + b"\7"),
         RETRAIN,
@@ -254,13 +257,11 @@ def recorded(**changes: Any) -> Callable[[SearchPaths], None]:
     return change
 
 
-def written(content: bytes, *, to: str = "search") -> Callable[[SearchPaths], None]:
+def written(content: bytes, *, to: str = "search.json") -> Callable[[SearchPaths], None]:
     """Write something else in a file's place."""
 
     def change(paths: SearchPaths) -> None:
-        file: Path = getattr(paths, to)
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(content)
+        (paths.folder / to).write_bytes(content)
 
     return change
 
@@ -288,24 +289,24 @@ def _half(paths: SearchPaths) -> None:
 
 
 RECORDS: Final[dict[str, tuple[Callable[[SearchPaths], object], str, str]]] = {
-    "no record": (lambda paths: paths.search.unlink(), RESUME, f"{RECORD}there is no such file; "),
+    "no record": (lambda paths: paths.search.unlink(), RESUME, f"{RECORD}file not found; "),
     "a record cut off": (written(b'{"schema_version": 1, "na'), RESUME, f"{RECORD}cannot be read"),
-    "a record that is a list": (written(b"[1]"), REPORT, f"{RECORD}cannot be read"),
+    "a record that is a list": (written(b"[1]"), REPORT, f"{RECORD}holds a list, not an object; "),
     "a record that is too deep": (written(b"[" * 100_000), REPORT, f"{RECORD}cannot be read"),
-    "a newer record": (recorded(schema_version=2), RESUME, f"{RECORD}schema_version: 2 is not a version"),
-    "a record without a plan": (recorded(retrain_plan=...), RESUME, f"{RECORD}retrain_plan: is missing; "),
-    "a record without a length": (recorded(max_epochs=...), RETRAIN, f"{RECORD}max_epochs: is missing; "),
-    "a record without a family": (recorded(model=...), REPORT, f"{RECORD}model: unknown model None; "),
-    "a record of another family": (recorded(model="rnn"), RETRAIN, f"{RECORD}model: 'rnn' is refused"),
-    "trials in words": (recorded(trials="six"), RESUME, f"{RECORD}trials: 'six' is refused"),
-    "a list of searchers": (recorded(searcher=["tpe"]), RESUME, f"{RECORD}searcher: a list is refused"),
+    "a newer record": (recorded(schema_version=3), RESUME, f"{RECORD}schema_version: unsupported version 3; "),
+    "a record without a plan": (recorded(retrain_plan=...), RESUME, f"{RECORD}retrain_plan: missing; "),
+    "a record without a length": (recorded(max_epochs=...), RETRAIN, f"{RECORD}max_epochs: missing; "),
+    "a record without a family": (recorded(model=...), REPORT, f"{RECORD}model: missing; "),
+    "a record of another family": (recorded(model="rnn"), RETRAIN, f"{RECORD}model: invalid value 'rnn'"),
+    "trials in words": (recorded(trials="six"), RESUME, f"{RECORD}trials: invalid value 'six'"),
+    "a list of searchers": (recorded(searcher=["tpe"]), RESUME, f"{RECORD}searcher: invalid value a list"),
     "half a plan": (
         recorded(retrain_plan={"wanted": True, "top_k": 3}),
         RESUME,
-        f"{RECORD}retrain_plan.seeds: is missing; ",
+        f"{RECORD}retrain_plan.seeds: missing; ",
     ),
-    "a time that is none": (recorded(started_at="yesterday"), RESUME, f"{RECORD}started_at: 'yesterday' is refused"),
-    "a space that is none": (recorded(space={"model": "ann"}), RESUME, f"{RECORD}parameters: is missing; "),
+    "a time that is none": (recorded(started_at="yesterday"), RESUME, f"{RECORD}started_at: invalid value 'yesterday'"),
+    "a space that is none": (recorded(space={"model": "ann"}), RESUME, f"{RECORD}parameters: missing; "),
     "searched on other data": (
         recorded(split_hash="0" * 16),
         RESUME,
@@ -316,26 +317,26 @@ RECORDS: Final[dict[str, tuple[Callable[[SearchPaths], object], str, str]]] = {
         RETRAIN,
         f"{RECORD}split_hash: '0000000000000000' is not the",
     ),
-    "no trials": (lambda paths: paths.trials.unlink(), RESUME, f"{TRIALS}there is no such table; "),
-    "no trials to retrain": (lambda paths: paths.trials.unlink(), RETRAIN, f"{TRIALS}there is no such table; "),
-    "no epochs": (lambda paths: paths.epochs.unlink(), RESUME, "results/fake/epochs.parquet: there is no such table; "),
+    "no trials": (lambda paths: paths.trials.unlink(), RESUME, f"{TRIALS}table not found; "),
+    "no trials to retrain": (lambda paths: paths.trials.unlink(), RETRAIN, f"{TRIALS}table not found; "),
+    "no epochs": (lambda paths: paths.epochs.unlink(), RESUME, "results/fake/epochs.parquet: table not found; "),
     "trials cut off": (_half, RETRAIN, f"{TRIALS}is not a readable table"),
     "trials cut off, to go on": (_half, RESUME, f"{TRIALS}is not a readable table"),
-    "trials in CSV": (written(b"trial_id,number\n", to="trials"), REPORT, f"{TRIALS}is not a readable table"),
+    "trials in CSV": (written(b"trial_id,number\n", to="trials.parquet"), REPORT, f"{TRIALS}is not a readable table"),
     "newer trials": (
-        table(lambda rows: rows.replace_schema_metadata({b"schema_version": b"2"})),
+        table(lambda rows: rows.replace_schema_metadata({b"schema_version": b"3"})),
         RESUME,
-        f"{TRIALS}schema_version: 2 is not a version",
+        f"{TRIALS}schema_version: unsupported version 3; ",
     ),
     "trials without a column": (
         table(lambda rows: rows.drop_columns(["best_epoch"])),
         RETRAIN,
-        f"{TRIALS}best_epoch: column is missing; ",
+        f"{TRIALS}best_epoch: column not found; ",
     ),
     "trials with a column twice": (
         table(lambda rows: rows.append_column("number", rows["number"])),
         RETRAIN,
-        f"{TRIALS}number: column is there 2 times; ",
+        f"{TRIALS}number: column found 2 times; ",
     ),
     "trials numbered in words": (
         table(column("number", lambda cells: pa.array(["first"] * len(cells)))),
@@ -345,46 +346,50 @@ RECORDS: Final[dict[str, tuple[Callable[[SearchPaths], object], str, str]]] = {
     "trials of another status": (
         table(column("status", lambda cells: pa.array(["done"] * len(cells)))),
         RETRAIN,
-        "fake: trials.parquet: number 0: the report's configuration, trial 0, has no validation accuracy; ",
+        "fake: trials.parquet: number 0: the baseline, trial 0, has no validation accuracy; ",
     ),
     "no trial with an accuracy": (
-        table(column("best_val_accuracy", lambda cells: pa.nulls(len(cells), pa.float64()))),
+        table(column("score", lambda cells: pa.nulls(len(cells), pa.float64()))),
         RETRAIN,
-        "fake: trials.parquet: number 0: the report's configuration, trial 0, has no validation accuracy; ",
+        "fake: trials.parquet: number 0: the baseline, trial 0, has no validation accuracy; ",
     ),
     "a trial that cannot be": (
         table(column("config_dropout", lambda cells: pa.array([2.0] * len(cells)))),
         RETRAIN,
-        "trials.parquet: dropout: 2.0 is refused; ",
+        "trials.parquet: dropout: invalid value 2.0; ",
     ),
-    "predictions in CSV": (written(b"seed\n", to="predictions"), REPORT, "results/fake/predictions.parquet: is not a"),
+    "predictions in CSV": (
+        written(b"seed\n", to="predictions.parquet"),
+        REPORT,
+        "results/fake/predictions.parquet: is not a",
+    ),
     "no reads of the test set": (
         lambda paths: paths.test_reads.unlink(),
         REPORT,
-        "results/fake/test_reads.parquet: there is",
+        "results/fake/test_reads.parquet: table not found; ",
     ),
     "a best one cut off": (
-        written(b'{"model"', to="best_config"),
+        written(b'{"model"', to="best/config.json"),
         RETRAIN,
         "results/fake/best/config.json: cannot be read",
     ),
     "a best one cut off, before more trials": (
-        written(b'{"model"', to="best_config"),
+        written(b'{"model"', to="best/config.json"),
         f"{RESUME} --trials 99",
         "results/fake/best/config.json: cannot be read",
     ),
     "retrains in CSV, before more trials": (
-        written(b"seed\n", to="retrains"),
+        written(b"seed\n", to="retrains.parquet"),
         f"{RESUME} --trials 99",
         "results/fake/retrains.parquet: is not a readable table",
     ),
     "a best one that is a list": (
-        written(b"[]", to="best_config"),
+        written(b"[]", to="best/config.json"),
         RETRAIN,
-        "results/fake/best/config.json: a list is no",
+        "results/fake/best/config.json: holds a list, not an object; ",
     ),
     "a best one of no family": (
-        written(b"{}", to="best_config"),
+        written(b"{}", to="best/config.json"),
         RETRAIN,
         "results/fake/best/config.json: model: unknown",
     ),

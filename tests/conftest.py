@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.s3 import KEYS, S3, serving, weed
-from tune_fmnist.data import fashion_mnist as data
+from tune_fmnist import data
 
 
 @pytest.fixture(scope="session")

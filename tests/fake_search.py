@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_fmnist.base.vocabulary import REPORT_FIGURES
-from tune_fmnist.models.config import FAMILIES, Ann, Cnn, config_id
+from tune_fmnist.base.vocabulary import FASHION_MNIST, PUBLISHED, ModelName
+from tune_fmnist.models.config import Ann, Cnn, baseline, config_id
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
-from tune_fmnist.store.record import write_info
+from tune_fmnist.store.record import SearchRecord
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SEARCH_ID = "f0f0f0f0"
 
 
-def drawn(rng: np.random.Generator, model: str) -> Ann | Cnn:
+def drawn(rng: np.random.Generator, model: ModelName) -> Ann | Cnn:
     """Return a configuration of a family at random."""
     shared: dict[str, Any] = {
         "learning_rate": float(10 ** rng.uniform(-3.5, -2.5)),
@@ -32,13 +33,59 @@ def drawn(rng: np.random.Generator, model: str) -> Ann | Cnn:
     return Cnn(conv1_channels=int(rng.integers(16, 48)), flip=bool(rng.integers(2)), **shared)
 
 
-def make_search(folder: Path, model: str = "ann", *, trials: int = 6, epochs: int = 5, name: str = "fake") -> Results:
+def record_of(
+    model: ModelName, *, name: str = "fake", trials: int = 6, epochs: int = 5, images: int = 60_000
+) -> dict[str, Any]:
+    """Return the keys and values of a complete ``search.json``, in Python's types."""
+    validation = images // 5
+    return {
+        "name": name,
+        "search_id": SEARCH_ID,
+        "state": "finished",
+        "model": model,
+        "command": f"python -m tune_fmnist.search --model {model}",
+        "started_at": START,
+        "finished_at": START + timedelta(seconds=600),
+        "seed": 0,
+        "trials": trials,
+        "max_epochs": epochs,
+        "limit_train": None if images == 60_000 else images,
+        "searcher": {"name": "tpe", "multivariate": True},
+        "scheduler": {"name": "asha", "grace": 1},
+        "retrain_plan": {"wanted": True, "top_k": 3, "seeds": 3},
+        "space": {"model": model},
+        "dataset": FASHION_MNIST.name,
+        "data": "a made-up folder",
+        "images": images,
+        "train_size": images - validation,
+        "validation_size": validation,
+        "split_hash": "c0ffee" * 10,
+        "versions": {"torch": "2.15.0", "ray": "2.60.0"},
+        "hardware": {"processor": "a processor", "cores": 2, "memory_bytes": 8 * 2**30, "gpus": []},
+        "placement": {"cpus": 1.0, "gpus": 0.0, "slots": 2, "nodes": 1},
+        "search_seconds": 300.0,
+        "slot_seconds": 600.0,
+        "wall_seconds": 571.4,
+        "utilisation": 0.973,
+    }
+
+
+def make_search(
+    folder: Path,
+    model: ModelName = "ann",
+    *,
+    trials: int = 6,
+    epochs: int = 5,
+    name: str = "fake",
+    images: int = 60_000,
+) -> Results:
     """Write the tables of a search that has retrained nothing: trial 3 diverged, 4 failed, 5 runs, others by chance."""
     rng, paths = np.random.default_rng(5), SearchPaths(folder)
-    first = REPORT_FIGURES[model].validation
+    record = SearchRecord.model_validate(record_of(model, name=name, trials=trials, epochs=epochs, images=images))
+    first = PUBLISHED[model].validation
     trial_rows, epoch_rows, clock = [], [], [0.0, 0.7]
     for number in range(trials):
-        config = FAMILIES[model]() if number == 0 else drawn(rng, model)
+        config = baseline(model) if number == 0 else drawn(rng, model)
         slot = number % 2
         started, top = clock[slot], first + (0.0 if number == 0 else float(rng.uniform(-0.03, 0.01)))
         status, reason = "completed", "trained for the full length"
@@ -57,7 +104,8 @@ def make_search(folder: Path, model: str = "ann", *, trials: int = 6, epochs: in
             accuracies.append(top - 0.06 * math.exp(-epoch / 4) + float(rng.normal(0, 0.0015)))
             epoch_rows.append(
                 {
-                    "trial_id": f"f-{number:05d}",
+                    "search_id": SEARCH_ID,
+                    "trial_id": f"{SEARCH_ID}-{number:05d}",
                     "epoch": epoch,
                     "train_loss": 0.6 * math.exp(-epoch / 8),
                     "train_accuracy": accuracies[-1] + 0.004 * epoch,
@@ -71,39 +119,32 @@ def make_search(folder: Path, model: str = "ann", *, trials: int = 6, epochs: in
                 }
             )
         row: dict[str, Any] = {
-            "trial_id": f"f-{number:05d}",
+            "search_id": SEARCH_ID,
+            "trial_id": f"{SEARCH_ID}-{number:05d}",
             "number": number,
+            "origin": "baseline" if number == 0 else "random",
             "status": status,
             "reason": reason,
             "epochs": length,
+            "max_epochs": epochs,
             "seconds": clock[slot] - started,
             "seed": 0,
             "started_at": START + timedelta(seconds=started),
+            "dataset": record.dataset,
+            "train_size": record.train_size,
+            "split_hash": record.split_hash,
+            "parameters": 235_146,
             "config_id": config_id(config),
             **tables.config_columns(config),
         }
         if accuracies:
             best = int(np.argmax(accuracies))
-            row |= {"best_epoch": best + 1, "best_val_accuracy": accuracies[best], "val_accuracy": accuracies[-1]}
+            row |= {"best_epoch": best + 1, "best_val_accuracy": accuracies[best], "score": accuracies[best]}
+            row |= {"val_accuracy": accuracies[-1], "val_loss": 0.4 * math.exp(-length / 9)}
         trial_rows.append(row)
     tables.write(tables.to_table(trial_rows, tables.TRIALS), paths.trials)
     tables.write(tables.to_table(epoch_rows, tables.EPOCHS), paths.epochs)
-    write_info(
-        paths,
-        {
-            "name": name,
-            "model": model,
-            "command": f"python -m tune_fmnist.search --model {model}",
-            "seed": 0,
-            "split_hash": "c0ffee" * 10,
-            "space": {"model": model},
-            "versions": {"torch": "2.15.0", "ray": "2.60.0"},
-            "hardware": {"processor": "a processor", "cores": 2, "memory_bytes": 8 * 2**30, "gpus": []},
-            "wall_seconds": 571.4,
-            "utilisation": 0.973,
-            "git_commit": None,
-        },
-    )
+    record.write(paths)
     return Results(paths)
 
 
@@ -116,7 +157,7 @@ def add_retrains(
     results: Results, levels: list[float], *, baseline: float | None, seeds: int = 3, images: int = 2000
 ) -> None:
     """Write the tables of retrains: the ``levels`` of the best trials' configurations, and of the baseline's."""
-    rng, paths = np.random.default_rng(6), results.paths
+    rng, paths, record = np.random.default_rng(6), results.paths, results.record
     trials = tables.read(paths.trials, tables.TRIALS).to_pylist()
     usable = [row for row in trials if row["status"] in ("completed", "stopped") and row["number"] > 0]
     usable.sort(key=lambda row: -row["best_val_accuracy"])
@@ -132,7 +173,7 @@ def add_retrains(
         cells = {key: value for key, value in row.items() if key.startswith("config_")}
         own = easy + rng.normal(0.0, 0.2, images)
         for seed in range(seeds):
-            name = {"config_id": row["config_id"], "seed": seed}
+            name = {"search_id": SEARCH_ID, "config_id": row["config_id"], "seed": seed}
             right = hits(rng, own, level + float(rng.normal(0, 0.02)))
             by_class = [float(right[label == number].mean()) for number in range(10)]
             figures = {"test_accuracy": float(right.mean()), "test_loss": 0.3, "class_accuracy": by_class}
@@ -140,7 +181,8 @@ def add_retrains(
                 cells
                 | name
                 | figures
-                | {"rank": rank, "is_baseline": row["number"] == 0, "epochs": row["best_epoch"], "train_size": 60_000}
+                | {"rank": rank, "is_baseline": row["number"] == 0, "epochs": row["best_epoch"]}
+                | {"horizon": record.max_epochs, "train_size": record.images}
                 | {"best_val_accuracy": row["best_val_accuracy"], "train_loss": 0.1, "seconds": 30.0}
                 | {"parameters": 235_146, "node": "here", "device": "cpu", "precision": "bfloat16"}
             )
@@ -155,6 +197,14 @@ def add_retrains(
             rows["test_reads"].append(name | {"read_at": START, "by": "retrain"})
     for table, listed in rows.items():
         tables.write(tables.to_table(listed, getattr(tables, table.upper())), getattr(paths, table))
+
+
+def edit_trials(results: Results, changes: dict[int, dict[str, Any]]) -> Results:
+    """Change cells of ``trials.parquet``, by the trials' numbers; return the search as it is then."""
+    rows = tables.read(results.paths.trials, tables.TRIALS).to_pylist()
+    edited = [row | changes.get(row["number"], {}) for row in rows]
+    tables.write(tables.to_table(edited, tables.TRIALS), results.paths.trials)
+    return Results(results.paths)
 
 
 def mean_of(results: Results, config_id: str) -> float:

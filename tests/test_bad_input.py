@@ -17,15 +17,16 @@ import pytest
 import ray
 
 from tests import bad_input as tables
+from tests.data.test_data import NAMES, content_of
 from tests.fake_search import add_retrains, make_search
-from tests.test_data import NAMES, content_of
-from tune_fmnist import cli
-from tune_fmnist.data import fashion_mnist as data
+from tune_fmnist import cli, data
 from tune_fmnist.models.config import Ann
+from tune_fmnist.models.networks import build
+from tune_fmnist.models.saved import save
 from tune_fmnist.store.lock import only_writer
 from tune_fmnist.store.paths import SearchPaths
-from tune_fmnist.store.record import write_info
-from tune_fmnist.workflow.options import Design, Plan
+from tune_fmnist.store.record import SearchRecord
+from tune_fmnist.workflow.options import Options, new_settings
 
 Mistake = Callable[[str, str], None]
 
@@ -41,20 +42,12 @@ def made(source: data.Source, training: data.Images, tmp_path_factory: pytest.Te
     split = data.split(images, 0)
     results = make_search(place / "results" / "fake")
     add_retrains(results, [0.1], baseline=0.0, seeds=1, images=200)
-    results.paths.best.mkdir()
-    results.paths.best_config.write_text(Ann(hidden1=300).model_dump_json())
-    design = Design.new(Plan(model="ann", trials=6, max_epochs=5, limit_train=100))
-    more = {
-        "state": "finished",
-        "search_id": "f",
-        "search_seconds": 20.0,
-        "started_at": "2026-01-02T03:04:05+00:00",
-        "resumed_at": [],
-        "images": 100,
-        "train_size": len(split.train.labels),
-        "split_hash": split.hash,
-    }
-    write_info(results.paths, results.info | design.record() | more)
+    weights = {name: tensor.numpy() for name, tensor in build(Ann(hidden1=300)).state_dict().items()}
+    save(weights, Ann(hidden1=300), results.paths.best)
+    settings, _ = new_settings(Options(model="ann", trials=6, max_epochs=5, limit_train=100))
+    sizes = {"images": 100, "train_size": len(split.train.labels), "validation_size": len(split.validation.labels)}
+    record = results.record.model_dump() | settings.model_dump() | sizes | {"split_hash": split.hash}
+    SearchRecord.model_validate(record).write(results.paths)
     with only_writer(results.paths):
         pass
     (place / "file").write_text("no folder\n")
@@ -94,22 +87,22 @@ def check(status: object, out: str, err: str, begins: str) -> None:
     assert status == 2, err
     (line,) = err.splitlines()
     assert line.startswith(f"error: {begins}"), line
-    _, mended, mend = line.removeprefix("error: ").rpartition("; ")
-    assert mended, f"{line} has no mend"
-    assert mend.strip()
+    _, hinted, hint = line.removeprefix("error: ").rpartition("; ")
+    assert hinted, f"{line} has no hint"
+    assert hint.strip()
     assert "Traceback" not in out
 
 
 @pytest.fixture
 def mistake(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Mistake:
-    """Run a command line that must be refused, in this process and without Ray."""
+    """Run a command line that must be rejected, in this process and without Ray."""
 
     def no_ray(*_: object, **__: object) -> None:
         raise AssertionError("Ray was started")
 
     monkeypatch.setattr(ray, "init", no_ray)
 
-    def refused(line: str, begins: str) -> None:
+    def rejected(line: str, begins: str) -> None:
         command, *arguments = shlex.split(line)
         before = contents(place)
         monkeypatch.setattr(sys, "argv", [command, *arguments])
@@ -118,7 +111,7 @@ def mistake(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         check(caught.value.code, *capfd.readouterr(), begins)
         assert contents(place) == before, "something was left behind or overwritten"
 
-    return refused
+    return rejected
 
 
 def short(line: str) -> str:
@@ -184,6 +177,7 @@ import sys
 from pathlib import Path
 from tune_fmnist.store.lock import only_writer
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import SearchRecord
 with only_writer(SearchPaths(Path("results/fake"))):
     print("held", flush=True)
     sys.stdin.read()

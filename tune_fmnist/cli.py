@@ -7,6 +7,7 @@ import sys
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from tune_fmnist.base.errors import InputError
 
@@ -57,9 +58,7 @@ def _exit(app: typer.Typer, program: str, arguments: list[str]) -> None:
 
 
 def _usage(error: typer.TyperException) -> str:
-    """Return what is wrong with a command line; Typer leaves out the value that it refuses."""
-    from pydantic import ValidationError
-
+    """Return what is wrong with a command line; Typer leaves out the invalid value."""
     given = f", not {error.__cause__.errors()[0]['input']!r}" if isinstance(error.__cause__, ValidationError) else ""
     return f"{error.format_message().removesuffix('.')}{given}; see --help"
 

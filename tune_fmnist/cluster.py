@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
 import typer
+import yaml  # type: ignore[import-untyped]
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
@@ -37,15 +38,13 @@ class Launcher:
     """
 
     def __init__(self, file: Path) -> None:
-        import yaml  # type: ignore[import-untyped]
-
         self._file = file
         try:
             self.config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
             self.is_local = self.config["provider"]["type"] == "local"
         except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
             said = " ".join(str(error).split())
-            raise InputError(f"is no cluster's file ({said})", file=file, mend="see cluster.yaml") from None
+            raise InputError(f"is not a cluster's file ({said})", file=file, hint="see cluster.yaml") from None
 
     def ray(self, command: str, *arguments: str, check: bool = True, quiet: bool = False) -> int:
         """Run ``ray COMMAND FILE ARGUMENTS`` and return its exit status.
@@ -103,7 +102,7 @@ def submit(launcher: Launcher, options: list[str]) -> str:
     """
     names = [after for before, after in pairwise(options) if before == "--name"]
     name = names[-1] if names else f"search-{datetime.now():%Y%m%d-%H%M%S}"
-    _check(name)
+    _check(name, "--name")
     arguments = [*options, *([] if names else ["--name", name])]
     search = shlex.join(["python", "-m", "tune_fmnist.search", "--address", "auto", *arguments])
     log = f"{_RESULTS}/{name}.log"
@@ -113,9 +112,9 @@ def submit(launcher: Launcher, options: list[str]) -> str:
     return name
 
 
-def _check(name: str) -> str:
+def _check(name: str, key: str = "NAME") -> str:
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} is refused", key="--name", mend="use letters, digits, '-', '_' and '.'")
+        raise InputError(f"invalid value {name!r}", key=key, hint="use letters, digits, '-', '_' and '.'")
     return name
 
 
@@ -131,9 +130,9 @@ def main(
     """Start a cluster, run searches on it, fetch their tables, and end it, over Ray's own commands."""
     more = more or []
     if action not in get_args(Action):
-        raise InputError(f"{action!r} is no action", key="ACTION", mend="use up, submit, status, fetch or down")
+        raise InputError(f"invalid value {action!r}", key="ACTION", hint="use up, submit, status, fetch or down")
     if action == "fetch" and len(more) != 1:
-        raise InputError("which search?", key="cluster fetch", mend="give its name")
+        raise InputError("missing", key="NAME", hint="name the search to fetch")
     launcher = Launcher(file)
     if action == "up":
         launcher.up()

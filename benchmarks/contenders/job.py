@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tune_fmnist.models.config import baseline
+from tune_fmnist.tuning.space import read_space
+
 GRACE_EPOCHS = 1
 REDUCTION_FACTOR = 3
 """Successive halving's settings are the same for all."""
@@ -56,10 +59,7 @@ class Job:
         file.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
 
     def starts(self) -> list[dict[str, Any]]:
-        """Return the configurations that every contender tries first: the founding report's and the space's own."""
-        from tune_fmnist.models.config import baseline
-        from tune_fmnist.tuning.space import read_space
-
+        """Return the configurations that every contender tries first: the baseline and the space's start."""
         space = read_space(Path(self.space))
         first = space.values(baseline(space.model))
         return [*([first] if first else []), *space.start]

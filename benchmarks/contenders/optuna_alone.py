@@ -44,6 +44,7 @@ def study(job: Job, process: int) -> optuna.Study:
 
 def work(job: Job, process: int) -> None:
     """Take trials from the study until there are enough."""
+    # The process that only waits for the others needs no Torch.
     from benchmarks.contenders.plain import Training
 
     space = read_space(Path(job.space))

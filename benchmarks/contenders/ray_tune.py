@@ -1,7 +1,7 @@
 """Ray Tune as PyTorch's tutorial "Hyperparameter tuning with Ray Tune" writes it, on this work.
 
 https://docs.pytorch.org/tutorials/beginner/hyperparameter_tuning_tutorial.html: configurations drawn at random,
-``ASHAScheduler``, a process a trial, a checkpoint an epoch.
+``ASHAScheduler``, one process per trial, one checkpoint per epoch.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def domain(parameter: Parameter) -> Any:
 
 
 def train(config: dict[str, Any], job: Job) -> None:
+    # Only the processes of trials need torchvision.
     from benchmarks.contenders.plain import Training
 
     trial = tune.get_context().get_trial_id()

@@ -1,4 +1,4 @@
-"""Syne Tune's local backend with ASHA, as its README writes it: a script a trial, reports through its output.
+"""Syne Tune's local backend with ASHA, as its README writes it: one process per trial, reports through its output.
 
 https://github.com/syne-tune/syne-tune.  The tuner looks for reports every half second instead of every five, which
 suits trials of a few seconds.

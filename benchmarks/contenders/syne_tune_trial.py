@@ -1,4 +1,4 @@
-"""The script that Syne Tune runs for each trial: arguments in, reports out, a checkpoint an epoch."""
+"""The script that Syne Tune runs for each trial: arguments in, reports out, one checkpoint per epoch."""
 
 from __future__ import annotations
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.cluster.lab import CLIENT, NETWORK, Lab, skip_without
+from tests.cluster.lab import CLIENT, NETWORK, Lab, built
 from tests.cluster.launcher import command, onprem
 from tests.s3 import S3, serving, weed
 
@@ -16,15 +14,8 @@ from tests.s3 import S3, serving, weed
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Three hosts, the first of which is to be the head, and a client."""
-    skip_without()
-    # Not in /tmp: each host has its own.
-    with tempfile.TemporaryDirectory(prefix="lab-", dir="/var/tmp") as name:
-        lab = Lab(Path(name) / "lab", 3)
-        try:
-            lab.build()
-            yield lab
-        finally:
-            lab.destroy()
+    with built(3) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")

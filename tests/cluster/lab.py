@@ -10,7 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -198,7 +201,7 @@ class Lab:
         self.link(number, "up")
 
     def link(self, number: int, state: str) -> None:
-        """Cut a host's link (``down``), or mend it (``up``)."""
+        """Cut a host's link (``down``), or restore it (``up``)."""
         _run("ip", "-n", self._space("net"), "link", "set", f"v{number}", state)
 
     def await_true(self, happens: Any, what: str, patience: float = _PATIENCE) -> None:
@@ -219,7 +222,16 @@ class Lab:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def skip_without() -> None:
-    """Skip a test where no lab can be built."""
+@contextmanager
+def built(count: int, first: int = 1) -> Iterator[Lab]:
+    """Build a lab for the block; skip the test where none can be built."""
     if why := missing():
         pytest.skip(why)
+    # Not in /tmp: each host has its own.
+    with tempfile.TemporaryDirectory(prefix="lab-", dir="/var/tmp") as name:
+        lab = Lab(Path(name) / "lab", count, first)
+        try:
+            lab.build()
+            yield lab
+        finally:
+            lab.destroy()

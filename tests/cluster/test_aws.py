@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.cluster import launcher
-from tests.cluster.lab import CLIENT, NETWORK, ROOT, Host, Lab, environment, skip_without
+from tests.cluster.lab import CLIENT, NETWORK, ROOT, Host, Lab, built, environment
 from tests.cluster.launcher import RAY, trials_of
 
 FIRST = 4
@@ -59,7 +57,7 @@ class Account:
         lab: its client.
         region: where.
         profile: the instance profile's name.
-        spot: "sold out" where no spot machine is to be had, which moto knows nothing of.
+        spot: "sold out" where there are no spot machines, which moto knows nothing of; "available" elsewhere.
     """
 
     def __init__(self, lab: Lab, region: str, profile: str, spot: str) -> None:
@@ -116,26 +114,20 @@ class Account:
 @pytest.fixture
 def lab_of_aws() -> Iterator[Lab]:
     """As many hosts as the test may ask machines for."""
-    skip_without()
     if find_spec("moto") is None:
         pytest.skip("moto is not installed: pip install 'tune-fmnist[cluster]'")
-    with tempfile.TemporaryDirectory(prefix="lab-", dir="/var/tmp") as name:
-        lab = Lab(Path(name) / "lab", 6, FIRST)
-        try:
-            lab.build()
-            for host in lab.hosts:
-                # What an instance profile and Amazon's own addresses are elsewhere.
-                host.path("/root/.bashrc").write_text(f"export AWS_ENDPOINT_URL={ENDPOINT}\n")
-            yield lab
-        finally:
-            lab.destroy()
+    with built(6, FIRST) as lab:
+        for host in lab.hosts:
+            # What an instance profile and Amazon's own addresses are elsewhere.
+            host.path("/root/.bashrc").write_text(f"export AWS_ENDPOINT_URL={ENDPOINT}\n")
+        yield lab
 
 
 @pytest.fixture
 def account(lab_of_aws: Lab, request: pytest.FixtureRequest) -> Iterator[Account]:
     config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
     profile = config["available_node_types"]["head"]["node_config"]["IamInstanceProfile"]["Name"]
-    account = Account(lab_of_aws, config["provider"]["region"], profile, getattr(request, "param", "to be had"))
+    account = Account(lab_of_aws, config["provider"]["region"], profile, getattr(request, "param", "available"))
     yield account
     account.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tests.s3 import S3
 from tune_fmnist.base.vocabulary import RUNNING
 from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import SearchRecord
 
 NAME, TRIALS, EPOCHS = "dusk", 16, 5
 IMAGES = 20_000
@@ -111,9 +111,9 @@ def test_search_goes_on_with_another_head(lab: Lab, s3_of_lab: S3, cluster: str)
     record, log = (head.folder / "root" / "results" / name for name in (f"{NAME}/search.json", f"{NAME}.log"))
     lab.await_true(lambda: not head.processes("tune_fmnist[.]search"), "the end", 240)
     assert record.exists(), log.read_text()[-3000:]
-    info = json.loads(record.read_text())
-    assert info["state"] == "finished", log.read_text()[-3000:]
-    assert len(info["resumed_at"]) == 1
+    ended = SearchRecord.read(SearchPaths(record.parent))
+    assert ended.state == "finished", log.read_text()[-3000:]
+    (resumed,) = ended.resumed_at
 
     trials, epochs = rows(record.parent)
     assert list(trials) == list(range(TRIALS))
@@ -125,7 +125,6 @@ def test_search_goes_on_with_another_head(lab: Lab, s3_of_lab: S3, cluster: str)
     assert all(trials[number] == row for number, row in trials_there.items() if row["status"] != RUNNING)
     known = epochs_there | {key: row for key, row in epochs_known.items() if key[0] in trials_there}
     assert {key: epochs[key] for key in known} == known
-    resumed = datetime.fromisoformat(info["resumed_at"][0])
     kept = {key for key, row in epochs.items() if row["reported_at"] < resumed}
     for number in trials_there:
         newest = max((int(name[len("epoch-") :].split(".")[0]) for name in saved[str(number)]), default=0)

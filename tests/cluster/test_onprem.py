@@ -75,7 +75,7 @@ def _compare(lab: Lab, cluster: str, uri: str) -> None:
         "import sys; from tune_fmnist.store.folder import Folder; "
         "sys.stdout.buffer.write((Folder.at(sys.argv[1]) / 'night').read(sys.argv[2]))"
     )
-    for name in ("trials", "epochs", "retrains", "predictions", "search", "journal", "report"):
+    for name in ("trials", "epochs", "retrains", "predictions", "search", "journal", "page"):
         file: Path = getattr(there, name)
         assert getattr(fetched, name).read_bytes() == file.read_bytes(), name
         line = f"python -c {json.dumps(script)} '{uri}' {file.name} > /root/of-s3"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -25,6 +24,7 @@ from tune_fmnist.base.vocabulary import RUNNING
 from tune_fmnist.store import tables
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import RetrainPlan, SearchRecord
 
 STATES = {
     "completed": TrialState.COMPLETE,
@@ -222,7 +222,7 @@ Known = dict[tuple[int, int], tuple[float, float]]
 
 @dataclass
 class Hurt:
-    """A search that is hurt, taken up and hurt again, and everything that it was ever seen to hold."""
+    """A search that is hurt, resumed and hurt again, and everything that it was ever seen to hold."""
 
     paths: SearchPaths
     logs: Path
@@ -232,14 +232,14 @@ class Hurt:
     again: set[tuple[int, int]] = field(default_factory=set)
 
     def start(self, *more: object) -> Run:
-        """Start the search, or take it up if there is something to take up."""
+        """Start the search, or resume it if there is something to resume."""
         self.observe()
         options = ("--resume", *more) if self.paths.search.exists() else (*self.arguments, *more)
         self.runs.append(Run(self.paths, options, self.logs))
         return self.runs[-1]
 
     def finish(self, *more: object) -> Run:
-        """Take the search up and let it end."""
+        """Resume the search and let it end."""
         run = self.start(*more)
         assert run.ended(600) == 0, (run.said, run.lines)
         return run
@@ -250,7 +250,7 @@ class Hurt:
         for folder in sorted(self.paths.checkpoints.glob("[0-9]*")):
             number, newest = int(folder.name), Checkpoints(self.paths.checkpoints, int(folder.name)).newest()
             history = newest.history if newest else []
-            found += [((number, row["epoch"]), (row["val_accuracy"], row["reported_at"])) for row in history]
+            found += [((number, result.epoch), (result.val_accuracy, result.reported_at)) for result in history]
         for key, told in found:
             before = self.known.setdefault(key, told)
             # The table has microseconds.
@@ -273,28 +273,28 @@ class Hurt:
         assert not lost, f"epochs that were there and are not: {sorted(lost)}"
         assert not self.again, f"epochs that were there and were trained again: {sorted(self.again)}"
         for row, trial in zip(rows, study_of(self.paths).trials, strict=True):
-            # The report's configuration is no trial of the study if it lies outside of the space.
+            # The baseline is no trial of the study if it lies outside of the space.
             outside = row["number"] == 0 and not trial.params
             assert trial.state is (TrialState.FAIL if outside else STATES[row["status"]]), row
-        info = json.loads(self.paths.search.read_text())
-        assert info["state"] == "finished"
-        assert self.paths.report.exists()
+        record = SearchRecord.read(self.paths)
+        assert record.state == "finished"
+        assert self.paths.page.exists()
         assert not [file for file in self.paths.folder.rglob("*") if "partial" in file.name or ".tmp" in file.name]
         assert not list(self.paths.checkpoints.glob("*/*"))
         if retrains:
-            self._check_retrains(rows, info["retrain_plan"])
+            self._check_retrains(rows, record.retrain_plan)
         return len(before | dict(epochs)), len(epochs)
 
-    def _check_retrains(self, rows: list[dict[str, Any]], plan: dict[str, Any]) -> None:
-        """Assert that the best of the table and the report's configuration are retrained, once with each seed."""
+    def _check_retrains(self, rows: list[dict[str, Any]], plan: RetrainPlan) -> None:
+        """Assert that the best of the table and the baseline are retrained, once with each seed."""
         done = tables.read(self.paths.retrains, tables.RETRAINS).to_pylist()
         usable = [row for row in rows if row["status"] in ("completed", "stopped")]
-        usable.sort(key=lambda row: (-row["best_val_accuracy"], row["number"]))
-        ranked = list(dict.fromkeys(row["config_id"] for row in usable))[: plan["top_k"]]
+        usable.sort(key=lambda row: (-row["score"], row["number"]))
+        ranked = list(dict.fromkeys(row["config_id"] for row in usable))[: plan.top_k]
         ranks = {row["config_id"]: row["rank"] for row in done if row["rank"]}
         assert ranks == {name: place + 1 for place, name in enumerate(ranked)}
         keys = [(row["config_id"], row["seed"]) for row in done]
-        wanted = {(name, seed) for name in (*ranked, rows[0]["config_id"]) for seed in range(plan["seeds"])}
+        wanted = {(name, seed) for name in (*ranked, rows[0]["config_id"]) for seed in range(plan.seeds)}
         assert len(set(keys)) == len(keys)
         assert wanted <= set(keys)
         reads = tables.read(self.paths.test_reads, tables.TEST_READS).to_pylist()

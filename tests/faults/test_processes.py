@@ -51,7 +51,7 @@ def test_a_trial_that_is_killed_each_time_fails_and_the_others_go_on(hurt: Hurt,
 
 
 def out_of_memory(hurt: Hurt, run: Run, number: int, ended: list[int]) -> None:
-    """Let a trial's process, none of those that ``ended``, have no page more than it has: it is refused the next."""
+    """Let a trial's process, none of those that ``ended``, have no page more than it has: the next one fails."""
     worker = run.worker_of(number, ended)
     ended.append(worker)
     hurt.observe()
@@ -89,7 +89,7 @@ def test_a_trial_that_runs_out_of_memory(hurt: Hurt, count: Note, tmp_path: Path
 
 
 @pytest.mark.faults
-def test_the_loss_of_ray_ends_the_search_and_it_can_be_taken_up(hurt: Hurt, count: Note) -> None:
+def test_the_loss_of_ray_ends_the_search_and_it_can_be_resumed(hurt: Hurt, count: Note) -> None:
     hurt.arguments += ("--trials", "10", "--top-k", "1", "--retrain-seeds", "1")
     run = hurt.start()
     assert run.await_line(start="trial ", count=2)

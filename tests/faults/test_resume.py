@@ -1,4 +1,4 @@
-"""What may be taken up, by whom, and what taking up does not change."""
+"""What may be resumed, by whom, and what a resume does not change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL = ("--trials", "4", "--top-k", "1", "--retrain-seeds", "1")
 
 
 @pytest.mark.faults
-def test_a_second_writer_is_refused_and_a_dead_one_blocks_nobody(hurt: Hurt, count: Note) -> None:
+def test_a_second_writer_is_turned_away_and_a_dead_one_blocks_nobody(hurt: Hurt, count: Note) -> None:
     hurt.arguments += SMALL
     first = hurt.start()
     assert first.await_line(start="trial ")
@@ -34,7 +34,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.faults
-def test_taking_up_a_finished_search(hurt: Hurt, count: Note, tmp_path: Path) -> None:
+def test_resuming_a_finished_search(hurt: Hurt, count: Note, tmp_path: Path) -> None:
     hurt.arguments += SMALL
     assert hurt.start().ended() == 0
     before = contents(hurt.paths.folder)
@@ -61,7 +61,7 @@ def test_taking_up_a_finished_search(hurt: Hurt, count: Note, tmp_path: Path) ->
     more = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
     assert more[:4] == rows
     assert all(row in tables.read(hurt.paths.epochs, tables.EPOCHS).to_pylist() for row in epochs)
-    count("taken up when finished, and extended", 10, hurt.check(trials=8, retrains=True))
+    count("resumed when finished, and extended", 10, hurt.check(trials=8, retrains=True))
 
 
 @pytest.mark.faults

@@ -31,7 +31,7 @@ def test_a_signal_ends_a_search_with_its_tables_written(hurt: Hurt, count: Note,
     assert run.await_line(start="trial ", count=3)
     run.process.send_signal(number)
     assert run.ended() == 130, run.said
-    assert "--resume" in run.lines[-1]
+    assert run.lines[-1].startswith("next: python -m tune_fmnist.search --resume ")
     # All that was told is in the tables.
     ended = {line.split()[1] for line in run.lines if line.startswith("trial ")}
     rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()

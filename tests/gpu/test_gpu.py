@@ -8,21 +8,30 @@ from pathlib import Path
 import pytest
 import torch
 
-from tune_fmnist.data.fashion_mnist import Split
+from tune_fmnist.data.images import Split
 from tune_fmnist.models.config import Ann, Cnn, Config
-from tune_fmnist.search import search
 from tune_fmnist.training import fit as training
-from tune_fmnist.training.fit import EpochResult, State, choose_precision, fit, to_device
+from tune_fmnist.training.device import choose_precision, to_device
+from tune_fmnist.training.fit import EpochMetrics, State, fit
+from tune_fmnist.workflow.search import search
 
 GPU = torch.device("cuda")
 CONFIGS: list[Config] = [Ann(dropout=0.2), Cnn(dropout=0.3, flip=True, batch_size=60, schedule="cosine")]
 
 
-def trained(config: Config, split: Split, epochs: int = 4) -> list[EpochResult]:
-    seen: list[EpochResult] = []
+def trained(config: Config, split: Split, epochs: int = 4) -> list[EpochMetrics]:
+    seen: list[EpochMetrics] = []
     precision = choose_precision(GPU)
     train, validation = (to_device(part, GPU, precision) for part in (split.train, split.validation))
-    fit(config, train, validation, epochs=epochs, horizon=4, seed=1, on_epoch=lambda r, state: seen.append(r))
+    fit(
+        config,
+        train,
+        validation,
+        epochs=epochs,
+        horizon=4,
+        seed=1,
+        on_epoch=lambda metrics, state: seen.append(metrics),
+    )
     return seen
 
 
@@ -36,7 +45,7 @@ def test_a_captured_step_trains_as_single_steps_do(
     config: Config, small_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captured = trained(config, small_split)
-    monkeypatch.setattr(training, "_capturable", lambda config, device: False)
+    monkeypatch.setattr(training, "_can_be_captured", lambda config, device: False)
     single = trained(config, small_split)
     # The same numbers are drawn; sums may be taken in another order.
     for one, other in zip(captured, single, strict=True):
@@ -50,15 +59,17 @@ def test_a_seed_gives_the_same_result_whatever_ran_before(config: Config, small_
     first = trained(config, small_split)
     trained(CONFIGS[1] if config.model == "ann" else CONFIGS[0], small_split, epochs=1)
     again = trained(config, small_split)
-    assert [r.train_loss for r in again] == pytest.approx([r.train_loss for r in first], rel=0.01)
+    assert [metrics.train_loss for metrics in again] == pytest.approx(
+        [metrics.train_loss for metrics in first], rel=0.01
+    )
 
 
 def test_a_training_goes_on_from_its_state(small_split: Split) -> None:
     config, saved = Ann(dropout=0.2), {}
     train = to_device(small_split.train, GPU, choose_precision(GPU))
 
-    def keep(result: EpochResult, state: State) -> None:
-        saved[result.epoch] = {name: tensor.clone() for name, tensor in state.items()}
+    def keep(metrics: EpochMetrics, state: State) -> None:
+        saved[metrics.epoch] = {name: tensor.clone() for name, tensor in state.items()}
 
     whole = fit(config, train, None, epochs=4, horizon=4, seed=1, on_epoch=keep)
     rest = fit(config, train, None, epochs=4, horizon=4, seed=1, after=2, state=saved[2])
@@ -93,9 +104,11 @@ def test_a_search_shares_the_gpu_as_measured(tmp_path: Path) -> None:
         "ann", trials=6, max_epochs=3, limit_train=6000, top_k=1, retrain_seeds=1, results_dir=tmp_path, name="x"
     )
     assert set(results.trials["device"]) == {"cuda"}
-    probe, placement = results.info["gpu_probe"], results.info["placement"]
-    assert placement["gpus"] == 1 / probe["trials"]
-    assert placement["slots"] >= probe["trials"] * torch.cuda.device_count()
-    assert probe["images_per_second"]["1"] > 10_000
-    assert 0 < probe["bytes_per_trial"] < probe["bytes"]
+    measured, placement = results.record.gpu_sharing, results.record.placement
+    assert measured is not None
+    assert placement is not None
+    assert placement.gpus == 1 / measured["trials"]
+    assert placement.slots >= measured["trials"] * torch.cuda.device_count()
+    assert measured["images_per_second"]["1"] > 10_000
+    assert 0 < measured["bytes_per_trial"] < measured["bytes"]
     assert len(results.retrains) == 2

@@ -65,7 +65,7 @@ def test_the_table_compares_medians_and_equal_times() -> None:
         {"model": "ann", "contender": "Optuna", "began": 1, "at": [5.0, 10.9, 11.1], "val_accuracy": [0.7, 0.8, 0.9]}
     )
     ours, theirs = comparison.summary(runs, epochs)
-    assert ours["epochs a second"] == "5.00 (4.00 to 6.00)"
-    assert theirs["tune_fmnist does"] == "5.0 times that"
+    assert ours["epochs per second"] == "5.00 (4.00 to 6.00)"
+    assert theirs["speed-up"] == "5.0x"
     assert theirs["wall, s"] == "100, cut off"
     assert theirs["at equal time"] == "0.8000"

@@ -19,12 +19,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tests.integration.conftest import tune
-from tune_fmnist.data import fashion_mnist as data
-from tune_fmnist.models import networks as models
+from tune_fmnist import data
+from tune_fmnist.models import load
 from tune_fmnist.models.config import baseline, config_id
 from tune_fmnist.reporting.results import Results
-from tune_fmnist.search import search
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.workflow.search import search
 
 
 def study_of(paths: SearchPaths) -> optuna.Study:
@@ -37,12 +37,12 @@ def test_every_file_of_the_contract_is_there(finished: Results) -> None:
     paths = finished.paths
     for file in (
         paths.search, paths.trials, paths.epochs, paths.retrains, paths.retrain_epochs, paths.predictions,
-        paths.test_reads, paths.journal, paths.report, paths.best_weights, paths.best_config,
+        paths.test_reads, paths.journal, paths.page, paths.best / "model.safetensors", paths.best / "config.json",
     ):  # fmt: skip
         assert file.stat().st_size > 0, file
     assert list(paths.figures.glob("*.png"))
     assert not list(paths.folder.rglob("*.partial"))
-    assert finished.info["state"] == "finished"
+    assert finished.record.state == "finished"
 
 
 def test_trials_and_epochs_agree(finished: Results) -> None:
@@ -63,7 +63,7 @@ def test_the_study_holds_the_same_trials(finished: Results) -> None:
     assert [trial.state for trial in told] == [states[status] for status in finished.trials["status"]]
 
 
-def test_retrains_are_the_best_and_the_reports_with_each_seed(finished: Results) -> None:
+def test_retrains_are_the_best_and_the_baseline_with_each_seed(finished: Results) -> None:
     retrains, trials = finished.retrains, finished.trials
     best = trials.sort_values(["best_val_accuracy", "number"], ascending=[False, True]).iloc[0]
     first = config_id(baseline("ann"))
@@ -87,7 +87,7 @@ def test_each_retrain_reads_the_test_set_once_and_its_predictions_give_its_accur
 
 
 def test_the_best_model_loads_in_two_lines_and_predicts_the_same(finished: Results, source: data.Source) -> None:
-    model = models.load(finished.paths.best)
+    model = load(finished.paths.best)
     test = data.read_test(source)
     with torch.inference_mode():
         images = torch.tensor(test.images).unsqueeze(1).float().div(127.5).sub(1.0)
@@ -101,10 +101,13 @@ def test_the_best_model_loads_in_two_lines_and_predicts_the_same(finished: Resul
 
 def test_the_summary_fits_one_screen(finished: Results) -> None:
     log = (finished.paths.folder.parent / "x.log").read_text()
-    summary = log[log.index("founding report") :]
-    assert summary.count("\n") <= 20
+    # It stands after the first empty line.
+    _, _, summary = log.partition("\n\n")
+    assert 0 < summary.count("\n") <= 20
     assert "rank 1" in summary
-    assert str(finished.paths.report) in summary
+    assert "\nbaseline: the ANN of the report " in summary
+    assert "\nnext: python -m tune_fmnist.search --resume " in summary
+    assert str(finished.paths.page) in summary
 
 
 def test_retraining_again_keeps_what_is_there_and_adds_what_is_asked(finished: Results, tmp_path: Path) -> None:
@@ -134,10 +137,10 @@ def test_a_search_never_opens_the_test_set(tmp_path: Path, source: data.Source) 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "x" / "retrains.parquet").exists()
-    refused = tune("retrain", tmp_path / "x", *common)
-    assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1
-    assert "t10k-" in refused.stderr
+    unusable = tune("retrain", tmp_path / "x", *common)
+    assert unusable.returncode == 2
+    assert unusable.stderr.count("\n") == 1
+    assert "t10k-" in unusable.stderr
 
 
 def test_the_same_seed_gives_the_same_accuracies(tmp_path: Path) -> None:
@@ -187,8 +190,9 @@ def test_rows_reach_the_disk_while_it_runs_and_an_interruption_keeps_them(
     out, err = process.communicate(timeout=60)
     assert (while_running["status"] != "running").sum() >= 5
     assert process.returncode == 130, err
-    assert "interrupted" in out
+    assert f"interrupted; the tables in {paths.folder} hold " in out
+    assert out.endswith(f"\nnext: python -m tune_fmnist.search --resume --results-dir {tmp_path} --name x\n")
     results = Results(paths)
     assert (results.trials["status"] != "running").sum() >= 20
     assert results.trials["epochs"].sum() == len(results.epochs)
-    assert results.info["state"] == "interrupted"
+    assert results.record.state == "interrupted"

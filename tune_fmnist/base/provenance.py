@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,8 @@ def command() -> str:
     if program.parent.name == "tune_fmnist" and program.suffix == ".py":
         return shlex.join(["python", "-m", f"tune_fmnist.{program.stem}", *sys.argv[1:]])
     return shlex.join([program.name, *sys.argv[1:]])
+
+
+def call(function: str, arguments: Mapping[str, Any]) -> str:
+    """Return a call from Python as one would write it."""
+    return f"tune_fmnist.{function}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"

@@ -1,4 +1,4 @@
-"""The one vocabulary: models, classes, statuses, searchers, schedulers and the founding report's figures.
+"""The one vocabulary: models, statuses, searchers, schedulers, the dataset's names, and the baseline.
 
 Every module, column, option and text takes its words from here.
 """
@@ -6,8 +6,6 @@ Every module, column, option and text takes its words from here.
 from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple, get_args
-
-SCHEMA_VERSION: Final = 1
 
 ModelName = Literal["ann", "cnn"]
 MODELS: Final[tuple[str, ...]] = get_args(ModelName)
@@ -20,23 +18,46 @@ DIVERGED: Final[Status] = "diverged"
 FAILED: Final[Status] = "failed"
 STATUSES: Final[tuple[str, ...]] = get_args(Status)
 
+Origin = Literal["baseline", "start", "random", "model"]
+ORIGINS: Final[tuple[str, ...]] = get_args(Origin)
+"""Who proposed a trial: trial 0, the space's start, a random draw, or the searcher's model of the results so far."""
+
+SearchState = Literal["running", "finished", "interrupted", "failed"]
 SearcherName = Literal["tpe", "gp", "random"]
 SchedulerName = Literal["asha", "fifo"]
 Precision = Literal["float32", "bfloat16"]
 
-CLASSES: Final = (
-    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+
+class Dataset(NamedTuple):
+    """A dataset's name as an option and a column, its title in a text, its classes in order, and its images' side."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    side: int
+
+
+FASHION_MNIST: Final = Dataset(
+    name="fashion-mnist",
+    title="Fashion-MNIST",
+    classes=(
+        "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+    ),
+    side=28,
 )  # fmt: skip
 
 
-class ReportFigures(NamedTuple):
-    """The founding report's accuracies (fractions), each from one run with one seed."""
+class Published(NamedTuple):
+    """The accuracies (fractions) that the baseline's report published, each from one run with one seed."""
 
     validation: float
     test: float
 
 
-REPORT_FIGURES: Final[dict[str, ReportFigures]] = {
-    "ann": ReportFigures(0.8818, 0.8698),
-    "cnn": ReportFigures(0.9179, 0.9079),
+BASELINE_REPORT: Final = "Fashion-MNIST Classification using ANN and CNN"
+"""The report whose ANN and CNN are the baseline, trial 0 of every search: ``Ann()`` and ``Cnn()``."""
+
+PUBLISHED: Final[dict[str, Published]] = {
+    "ann": Published(0.8818, 0.8698),
+    "cnn": Published(0.9179, 0.9079),
 }

@@ -1,6 +1,6 @@
 """Frozen, validated configurations and the one gate from a dict to a configuration.
 
-The defaults of both families are the founding report's set-up: ``Ann()`` and ``Cnn()`` are trial 0 of every search.
+The defaults of both families are the baseline: ``Ann()`` and ``Cnn()`` are trial 0 of every search.
 """
 
 from __future__ import annotations
@@ -9,20 +9,26 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from tune_fmnist.base.errors import InputError
-from tune_fmnist.base.vocabulary import MODELS, ModelName
+from tune_fmnist.base.errors import InputError, invalid
+from tune_fmnist.base.vocabulary import ModelName
 
 Units = Annotated[int, Field(ge=1, le=4096)]
 Channels = Annotated[int, Field(ge=1, le=512)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class _Training(BaseModel):
-    """What both families share: how they are trained.
+class Strict(BaseModel):
+    """Frozen values of exactly the declared types: no unknown key, no NaN, no conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class TrainingConfig(Strict):
+    """How a model is trained, shared by all families.
 
     Attributes:
         learning_rate: the optimizer's step size, above 0; where a schedule starts from.
@@ -35,8 +41,6 @@ class _Training(BaseModel):
         shift: move each training batch by up to this many pixels each way, 0 to 4.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
     learning_rate: float = Field(default=1e-3, gt=0.0)
     batch_size: int = Field(default=64, ge=1, le=4096)
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -46,14 +50,16 @@ class _Training(BaseModel):
     flip: bool = False
     shift: int = Field(default=0, ge=0, le=4)
 
-    @model_validator(mode="after")
-    def _momentum_belongs_to_sgd(self) -> Self:
-        if self.momentum and self.optimizer != "sgd":
-            raise ValueError(f"momentum {self.momentum} needs optimizer 'sgd', not {self.optimizer!r}")
-        return self
+    @field_validator("momentum")
+    @classmethod
+    def _momentum_belongs_to_sgd(cls, momentum: float, known: ValidationInfo) -> float:
+        # Without an optimizer, that one was invalid, and is the mistake that is told.
+        if momentum and known.data.get("optimizer", "sgd") != "sgd":
+            raise ValueError(f"use 0, or optimizer 'sgd' instead of {known.data['optimizer']!r}")
+        return momentum
 
 
-class Ann(_Training):
+class Ann(TrainingConfig):
     """784-hidden1-hidden2-10 with ReLU and dropout after each hidden layer."""
 
     model: Literal["ann"] = "ann"
@@ -62,10 +68,10 @@ class Ann(_Training):
     dropout: Dropout = 0.3
 
 
-class Cnn(_Training):
+class Cnn(TrainingConfig):
     """Blocks of 3x3 convolution, ReLU and 2x2 max pooling, then a dense layer with dropout before it and after it.
 
-    ``conv3_channels`` 0 leaves the third block out, as the founding report does.
+    ``conv3_channels`` 0 leaves the third block out, as the baseline does.
     """
 
     model: Literal["cnn"] = "cnn"
@@ -77,33 +83,23 @@ class Cnn(_Training):
 
 
 Config = Ann | Cnn
-_GATE: TypeAdapter[Config] = TypeAdapter(Annotated[Config, Field(discriminator="model")])
-FAMILIES: dict[str, type[Ann] | type[Cnn]] = {"ann": Ann, "cnn": Cnn}
+FAMILIES: Final[dict[str, type[Ann] | type[Cnn]]] = {"ann": Ann, "cnn": Cnn}
 
 
 def baseline(model: ModelName) -> Config:
-    """Return the founding report's configuration of a family."""
+    """Return the baseline of a family."""
     return FAMILIES[model]()
 
 
 def to_config(values: Mapping[str, Any], *, file: str | None = None) -> Config:
     """Turn a mapping into a configuration, or raise ``InputError`` naming the first bad key and its value."""
-    if values.get("model") not in MODELS:
-        raise InputError(
-            f"unknown model {values.get('model')!r}", file=file, key="model", mend=f"use one of {', '.join(MODELS)}"
-        )
+    model = values.get("model")
+    if not isinstance(model, str) or model not in FAMILIES:
+        raise InputError(f"unknown model {model!r}", file=file, key="model", hint=f"use one of {', '.join(FAMILIES)}")
     try:
-        return _GATE.validate_python(dict(values))
+        return FAMILIES[model].model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"][1:]) or "momentum"
-        fields = FAMILIES[values["model"]].model_fields
-        if first["type"] == "extra_forbidden":
-            what, mend = f"unknown parameter {key!r}", f"use one of {', '.join(sorted(fields))}"
-        else:
-            given = values.get(key)
-            what, mend = f"{given!r} is refused", first["msg"].removeprefix("Value error, ")
-        raise InputError(what, file=file, key=key, mend=mend) from None
+        raise invalid(error, file=file, known=lambda path: FAMILIES[model].model_fields) from None
 
 
 def read_config(file: Path) -> Config:
@@ -115,9 +111,9 @@ def read_config(file: Path) -> Config:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot be read ({error})", file=file, mend="restore or delete it") from None
+        raise InputError(f"cannot be read ({error})", file=file, hint="restore it or delete it") from None
     if not isinstance(values, dict):
-        raise InputError(f"a {type(values).__name__} is no configuration", file=file, mend="restore or delete it")
+        raise InputError(f"holds a {type(values).__name__}, not an object", file=file, hint="restore it or delete it")
     return to_config(values, file=str(file))
 
 

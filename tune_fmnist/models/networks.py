@@ -5,15 +5,16 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
+import torch
 from torch import Tensor, nn
 
-from tune_fmnist.models.config import Ann, Cnn, Config, read_config
+from tune_fmnist.base.vocabulary import FASHION_MNIST
+from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.layers import Dropout, perceptron, pool_relu
-from tune_fmnist.store.paths import publish
+from tune_fmnist.models.saved import read
 
-CLASS_COUNT = 10
+CLASS_COUNT = len(FASHION_MNIST.classes)
+SIDE = FASHION_MNIST.side
 
 
 class AnnModel(nn.Module):
@@ -21,7 +22,7 @@ class AnnModel(nn.Module):
 
     def __init__(self, config: Ann) -> None:
         super().__init__()
-        self.hidden1 = nn.Linear(28 * 28, config.hidden1)
+        self.hidden1 = nn.Linear(SIDE * SIDE, config.hidden1)
         self.hidden2 = nn.Linear(config.hidden1, config.hidden2)
         self.output = nn.Linear(config.hidden2, CLASS_COUNT)
         self.dropout = Dropout(config.dropout)
@@ -42,44 +43,31 @@ class CnnModel(nn.Module):
         if config.conv3_channels:
             channels.append(config.conv3_channels)
         self.blocks = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(channels))
-        side = 28 >> len(self.blocks)
+        side = SIDE >> len(self.blocks)
         self.dense = nn.Linear(channels[-1] * side * side, config.dense_units)
         self.output = nn.Linear(config.dense_units, CLASS_COUNT)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        # Channels last, and said by the strides: of one channel PyTorch takes the slow order, several times slower.
-        x = images.reshape(-1, 28, 28, 1).permute(0, 3, 1, 2)
+        # Channels last must show in the strides: for one channel PyTorch would choose the other order, which is slower.
+        x = images.reshape(-1, SIDE, SIDE, 1).permute(0, 3, 1, 2)
         for convolution in self.blocks:
             x = pool_relu(convolution(x))
         features = x.permute(0, 2, 3, 1).flatten(1)
         return perceptron(self.dropout(features), (self.dense, self.output), self.dropout)
 
 
-def build(config: Config) -> AnnModel | CnnModel:
+Model = AnnModel | CnnModel
+
+
+def build(config: Config) -> Model:
     """Return a model of ``config`` with weights drawn from PyTorch's global generator."""
     return AnnModel(config) if isinstance(config, Ann) else CnnModel(config)
 
 
-def load(folder: Path | str) -> AnnModel | CnnModel:
-    """Return the model saved in ``folder`` (``config.json``, ``model.safetensors``), in evaluation mode.
-
-    It takes images (n, 1, 28, 28) float32 scaled to (-1, 1).  Nothing in the folder is run as code.
-    """
-    folder = Path(folder)
-    config_file = folder / "config.json"
-    config = read_config(config_file)
+def load_trained(folder: Path) -> Model:
+    """Return the model that ``saved.save`` wrote, in evaluation mode; errors as of ``saved.read``."""
+    config, weights = read(folder)
     model = build(config)
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    model.eval()
-    return model
-
-
-def save(model: AnnModel | CnnModel, config: Config, folder: Path) -> None:
-    """Publish a model's weights and configuration in ``folder``, for ``load``."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with publish(folder / "model.safetensors") as partial:
-        # Written by itself, a file of safetensors is its owner's alone.
-        partial.write_bytes(to_bytes(weights))
-    with publish(folder / "config.json") as partial:
-        partial.write_text(config.model_dump_json(indent=2) + "\n")
+    model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
+    return model.eval()

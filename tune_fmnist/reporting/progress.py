@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,8 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_fmnist.base.vocabulary import RUNNING, STATUSES
-from tune_fmnist.reporting.wording import duration
-from tune_fmnist.store.trial_tables import Ledger
+from tune_fmnist.reporting.wording import configuration_name, duration
+
+if TYPE_CHECKING:
+    from tune_fmnist.store.jobs import RetrainJob, RetrainResult
+    from tune_fmnist.store.trial_tables import TrialTables
 
 _REFRESH_SECONDS = 0.25
 _RUNNING_SHOWN = 8
@@ -61,73 +64,77 @@ class SearchDisplay(_Display):
 
     Args:
         out: where to.
-        ledger: what has happened.
+        tables: what has happened.
         trials: how many trials the search has.
-        slots: how many run at once.
         time_budget: seconds, or None.
     """
 
-    def __init__(self, out: Console, ledger: Ledger, *, trials: int, slots: int, time_budget: float | None) -> None:
+    def __init__(self, out: Console, tables: TrialTables, *, trials: int, time_budget: float | None) -> None:
         super().__init__(out)
-        self._ledger, self._trials, self._slots, self._time_budget = ledger, trials, slots, time_budget
-        self._started, self._epochs_before = time.monotonic(), ledger.epochs
+        self._tables, self._trials, self._time_budget = tables, trials, time_budget
+        self._started, self._epochs_before = time.monotonic(), tables.epochs
 
     def step(self, ended: int | None) -> None:
         """Draw; say that trial ``ended`` has ended where there is no terminal."""
         if ended is not None and not self._console.is_terminal:
-            trial = self._ledger.trials[ended]
-            self._console.print(
-                f"trial {ended} {trial['status']} {trial['reason']}; {self._progress()}; {self._best()}"
-            )
+            trial = self._tables.trials[ended]
+            about = f"trial {ended} {trial['status']} ({trial['reason']})"
+            self._console.print(f"{about}; {self._progress()}; {self._best()}")
         self.draw()
 
     def render(self) -> RenderableType:
         """Return the display: a bar, counts, the best trial and the running ones; at most 80 columns wide."""
-        counts = self._ledger.counts
+        counts = self._tables.counts
         ended = sum(counts.values()) - counts[RUNNING]
         head = Table.grid(padding=(0, 1))
         head.add_row("trials", ProgressBar(total=self._trials, completed=ended, width=40), f"{ended}/{self._trials}")
         running = Table.grid(padding=(0, 2))
-        shown = self._ledger.running
+        shown = self._tables.running
         for trial in shown[:_RUNNING_SHOWN]:
             accuracy = f"{trial['val_accuracy']:.4f}" if trial["epochs"] else "-"
-            bar = ProgressBar(total=self._ledger.max_epochs, completed=trial["epochs"], width=20)
-            epoch = f"epoch {trial['epochs']}/{self._ledger.max_epochs}"
+            bar = ProgressBar(total=self._tables.max_epochs, completed=trial["epochs"], width=20)
+            epoch = f"epoch {trial['epochs']}/{self._tables.max_epochs}"
             running.add_row(f"  trial {trial['number']}", bar, epoch, accuracy)
         if len(shown) > _RUNNING_SHOWN:
             running.add_row(f"  and {len(shown) - _RUNNING_SHOWN} more")
         states = "  ".join(f"{status} {counts[status]}" for status in STATUSES if counts[status])
-        trouble = [Text(self._ledger.trouble)] if self._ledger.trouble else []
+        trouble = [Text(self._tables.trouble)] if self._tables.trouble else []
         return Group(head, Text(states), Text(self._progress()), Text(self._best()), *trouble, running)
 
     def _progress(self) -> str:
-        counts = self._ledger.counts
+        counts = self._tables.counts
         ended = sum(counts.values()) - counts[RUNNING]
         spent = time.monotonic() - self._started
         left = self._time_left(ended, spent)
         about = f", about {duration(left)} left" if left is not None else ""
-        return f"{ended}/{self._trials} trials, {self._ledger.epochs} epochs in {duration(spent)}{about}"
+        return f"{ended}/{self._trials} trials, {self._tables.epochs} epochs in {duration(spent)}{about}"
 
     def _time_left(self, ended: int, spent: float) -> float | None:
-        """Estimate the seconds left, from the epochs a trial took so far and the epochs a second."""
-        epochs = self._ledger.epochs
+        """Estimate the seconds left, from the epochs per trial so far and the epochs per second."""
+        epochs = self._tables.epochs
         if not ended or not epochs:
             return None
-        of_ended = epochs - sum(trial["epochs"] for trial in self._ledger.running)
+        of_ended = epochs - sum(trial["epochs"] for trial in self._tables.running)
         expected = self._trials * max(1.0, of_ended / ended) - epochs
         left: float = max(0.0, expected) * spent / max(1, epochs - self._epochs_before)
         return left if self._time_budget is None else min(left, max(0.0, self._time_budget - spent))
 
     def _best(self) -> str:
-        best, first = self._ledger.best, self._ledger.trials.get(0, {})
+        best, first = self._tables.best, self._tables.trials.get(0, {})
         if best is None:
             return "no epoch yet"
-        beside = f"; the report's configuration: {first['best_val_accuracy']:.4f}" if "best_epoch" in first else ""
-        return f"best {best['best_val_accuracy']:.4f} (trial {best['number']}, epoch {best['best_epoch']}){beside}"
+        beside = f"; baseline {first['score']:.4f}" if "score" in first else ""
+        return f"best {best['score']:.4f} (trial {best['number']}, epoch {best['best_epoch']}){beside}"
 
 
 class RetrainDisplay(_Display):
-    """The progress of the retrains: ``expected`` is how many seconds each will about take in a slot."""
+    """The progress of the retrains.
+
+    Args:
+        out: where to.
+        expected: about how many seconds each retrain will take in a slot.
+        slots: how many run at once.
+    """
 
     def __init__(self, out: Console, expected: list[float], slots: int) -> None:
         super().__init__(out)
@@ -135,13 +142,13 @@ class RetrainDisplay(_Display):
         self._done: list[float] = []
         self._started = time.monotonic()
 
-    def step(self, ended: dict[str, Any] | None, expected: float = 0.0) -> None:
-        """Draw; ``ended`` is the row of a retrain that has ended, ``expected`` what it was expected to take."""
-        if ended is not None:
-            self._done.append(expected)
+    def step(self, job: RetrainJob | None, result: RetrainResult | None) -> None:
+        """Draw; ``job`` is a retrain that has ended, with its result, or None for both."""
+        if job is not None and result is not None:
+            self._done.append(job.expected_seconds)
             if not self._console.is_terminal:
-                name = "the report's configuration" if ended["is_baseline"] else f"configuration {ended['rank']}"
-                what = f"retrained {name}, seed {ended['seed']}: test accuracy {ended['test_accuracy']:.4f}"
+                name = configuration_name(job.rank, is_baseline=job.is_baseline)
+                what = f"retrained {name}, seed {job.seed}: test accuracy {result.test_accuracy:.4f}"
                 self._console.print(f"{what}; {self._line()}")
         self.draw()
 

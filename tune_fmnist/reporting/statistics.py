@@ -1,4 +1,4 @@
-"""Is a difference in accuracy more than chance?  Intervals and tests over seeds and images; which classes get mixed up.
+"""Is a difference in accuracy more than chance?  Intervals and tests over seeds and images; confused classes.
 
 Both the seeds and the test images are a sample: another draw of either would give another accuracy.  The two are
 crossed, as readers and cases are in a study of readers, and the analysis is the one of that field: random effects of
@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from tune_fmnist.base.vocabulary import CLASSES
+from tune_fmnist.base.metrics import shares
 
-MUTUAL = 0.5
-"""Two classes get mixed up with each other if the rarer mistake is at least this share of the commoner one."""
+SIGNIFICANT: Final = 0.05
+"""A difference with a smaller p-value is called more than chance."""
+
+_MUTUAL: Final = 0.5
+"""Two classes are confused with each other if the rarer mistake is at least this share of the commoner one."""
 
 
 class Estimate(NamedTuple):
@@ -43,8 +46,8 @@ class Comparison(NamedTuple):
     p_value: float
 
 
-class MixUp(NamedTuple):
-    """The share of a true class's images that are taken for another class."""
+class ConfusedPair(NamedTuple):
+    """The share of a true class's images that are predicted as another class."""
 
     true: str
     predicted: str
@@ -95,7 +98,7 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def correctness(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return, for each ``config_id``, whether each image was classified rightly: a row a seed, a column an image.
+    """Return, for each ``config_id``, which images were classified correctly: one row per seed, one column per image.
 
     Args:
         predictions: columns ``config_id, seed, index, label, predicted``.
@@ -121,7 +124,7 @@ def summarise(predictions: pd.DataFrame, baseline_id: str | None) -> pd.DataFram
         baseline_id: what to compare with, over the seeds that both have; None compares nothing.
 
     Returns:
-        A row a configuration: ``config_id, mean, std, low, high, seeds, over, difference, difference_low,
+        One row per configuration: ``config_id, mean, std, low, high, seeds, over, difference, difference_low,
         difference_high, p_value``.  The p-values are corrected by Holm's method for the number of comparisons.  The
         last four columns are NaN for the baseline and where no seed is shared.
     """
@@ -149,52 +152,39 @@ def summarise(predictions: pd.DataFrame, baseline_id: str | None) -> pd.DataFram
     return summary
 
 
-def confusion(label: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """Return how many images of each true class (row) were taken for each class (column): (10, 10)."""
-    count = len(CLASSES)
-    cells = np.bincount(label.astype(np.int64) * count + predicted, minlength=count * count)
-    return cells.reshape(count, count).astype(np.int64)
+def confused_pairs(counts: NDArray[np.int64], classes: Sequence[str], top: int) -> list[ConfusedPair]:
+    """Return the ``top`` commonest mistakes, largest share of the true class first.
 
-
-def shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return a confusion matrix with each row divided by its sum; a class without images gives NaN."""
-    totals = counts.sum(axis=1, keepdims=True).astype(np.float64)
-    totals[totals == 0.0] = np.nan
-    divided: NDArray[np.float64] = counts / totals
-    return divided
-
-
-def class_accuracy(label: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Return the accuracy on the images of each class (10,); NaN for a class without images."""
-    return np.diagonal(shares(confusion(label, predicted))).copy()
-
-
-def mix_ups(counts: NDArray[np.int64], top: int = 3) -> list[MixUp]:
-    """Return the ``top`` commonest mistakes, largest share of the true class first."""
+    Args:
+        counts: images of each true class (row) by predicted class (column).
+        classes: their names.
+        top: how many at most; mistakes that were never made are left out.
+    """
     wrong = np.nan_to_num(shares(counts))
     np.fill_diagonal(wrong, 0.0)
     ordered = np.argsort(-wrong, axis=None, kind="stable")[:top]
-    found = [divmod(int(cell), len(CLASSES)) for cell in ordered]
-    return [MixUp(CLASSES[i], CLASSES[j], float(wrong[i, j])) for i, j in found if wrong[i, j] > 0.0]
+    cells = [divmod(int(cell), len(classes)) for cell in ordered]
+    return [ConfusedPair(classes[i], classes[j], float(wrong[i, j])) for i, j in cells if wrong[i, j] > 0.0]
 
 
-def mix_up_sentence(counts: NDArray[np.int64], top: int = 3) -> str:
-    """Return the ``top`` commonest mistakes as a sentence; two classes taken for each other make one of them."""
-    share = {(true, predicted): part for true, predicted, part in mix_ups(counts, top=counts.size)}
+def confusion_sentence(counts: NDArray[np.int64], classes: Sequence[str], top: int = 3) -> str:
+    """Return the ``top`` commonest mistakes as a sentence; two classes predicted as each other are one of them."""
+    pairs = confused_pairs(counts, classes, top=counts.size)
+    share = {(pair.true, pair.predicted): pair.share for pair in pairs}
     clauses: list[str] = []
     told: set[tuple[str, str]] = set()
     for (true, predicted), part in share.items():
         if (true, predicted) in told:
             continue
         back = share.get((predicted, true), 0.0)
-        if MUTUAL * part <= back <= part:
+        if _MUTUAL * part <= back <= part:
             told.add((predicted, true))
-            clauses.append(f"{true} and {predicted} get mixed up ({part:.1%} and {back:.1%})")
+            clauses.append(f"{true} and {predicted} are confused ({part * 100:.1f} % and {back * 100:.1f} %)")
         else:
-            clauses.append(f"{true} is taken for {predicted} ({part:.1%})")
+            clauses.append(f"{true} is predicted as {predicted} ({part * 100:.1f} %)")
     if not clauses:
-        return "No image is taken for another class."
-    text = ", ".join(clauses[:top]).replace("%", " %") + "."
+        return "No image is predicted as another class."
+    text = ", ".join(clauses[:top]) + "."
     return text[0].upper() + text[1:]
 
 

@@ -1,63 +1,106 @@
-"""The closing summary of a search, on one screen: what was found, beside the founding report's row."""
+"""The closing summary of a search, on one screen: what was found, beside the baseline."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+import shlex
 
 from rich.console import Console
 from rich.table import Table
 
-from tune_fmnist.base.vocabulary import CLASSES, REPORT_FIGURES, STATUSES
-from tune_fmnist.reporting.results import Results
-from tune_fmnist.reporting.statistics import class_accuracy, confusion, mix_up_sentence
-from tune_fmnist.reporting.wording import duration, p_text, settings
+from tune_fmnist.base.metrics import class_accuracy, confusion
+from tune_fmnist.base.vocabulary import FASHION_MNIST, PUBLISHED
+from tune_fmnist.reporting.results import Results, rows_of
+from tune_fmnist.reporting.retrained import Retrained
+from tune_fmnist.reporting.statistics import confusion_sentence
+from tune_fmnist.reporting.wording import (
+    baseline_source,
+    counted,
+    duration,
+    p_text,
+    settings,
+    smaller_than_published,
+    states,
+)
 
 
 def print_summary(results: Results, out: Console) -> None:
-    """Print what a finished search found, on one screen of 80 columns."""
-    info, figures = results.info, REPORT_FIGURES[results.info["model"]]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("", "validation", "test", "95 % interval", "difference", "p"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    table.add_row("founding report", f"{figures.validation:.4f}", f"{figures.test:.4f}", "", "", "")
-    retrained = results.paths.retrains.exists()
-    if retrained:
-        tested = {row["config_id"]: row for row in results.comparison.to_dict("records")}
-        for row in results.retrains.sort_values("rank").drop_duplicates("config_id").to_dict("records"):
-            test = tested[row["config_id"]]
-            ranks = [f"rank {row['rank']:.0f}"] if row["rank"] == row["rank"] else []
-            name = ", ".join(ranks + ["report's, here"] * row["is_baseline"]) or "no longer ranked"
-            compared = ["", ""] if row["is_baseline"] else [f"{test['difference']:+.4f}", p_text(test["p_value"])]
-            interval = f"{test['low']:.4f} to {test['high']:.4f}"
-            validation = f"{row['best_val_accuracy']:.4f}"
-            table.add_row(name, validation, f"{test['mean']:.4f}", interval, *compared)
-    else:
-        best = results.trials.sort_values("best_val_accuracy", ascending=False).iloc[0]
-        table.add_row(f"trial {best['number']}", f"{best['best_val_accuracy']:.4f}", "", "", "", "")
+    """Print what a search found, on one screen of 80 columns."""
+    retrained = Retrained.of(results)
     out.print()
-    out.print(table)
-    if retrained:
-        best = results.retrains.sort_values(["rank", "seed"]).iloc[0]
-        size = f"{best['epochs']} epochs, {best['parameters']:,} parameters"
-        out.print(f"best configuration: {settings(cast(dict[str, Any], best.to_dict()))}; {size}")
-        of_best = results.predictions[results.predictions["config_id"] == best["config_id"]]
-        label, predicted = of_best["label"].to_numpy(), of_best["predicted"].to_numpy()
-        classes = class_accuracy(label, predicted)
-        worst, easiest = int(classes.argmin()), int(classes.argmax())
-        extremes = [f"{CLASSES[index]} ({classes[index]:.3f})" for index in (worst, easiest)]
-        out.print(f"hardest class {extremes[0]}, easiest {extremes[1]}. {mix_up_sentence(confusion(label, predicted))}")
-    counts = results.trials["status"].value_counts()
-    states = ", ".join(f"{counts[status]} {status}" for status in STATUSES if status in counts)
-    # A search that was cut off and is only retrained has neither.
-    busy = f"; slots {info['utilisation']:.0%} busy" if "utilisation" in info else ""
-    if info.get("utilisation_while_trials_wait") is not None:
-        busy += f", {info['utilisation_while_trials_wait']:.0%} while trials waited"
-    took = duration(info["search_seconds"])
-    out.print(f"{len(results.trials)} trials ({states}), {len(results.epochs)} epochs in {took}{busy}")
-    folder = results.paths.folder
+    out.print(_table(results, retrained))
+    out.print(f"baseline: {baseline_source(results.record)}")
+    if smaller := smaller_than_published(results.record):
+        out.print(smaller)
+    if retrained is not None:
+        out.print(_best(retrained))
+        out.print(_classes(retrained))
+    elif results.ranked.empty:
+        out.print("no trial has a validation accuracy that counts: nothing ranks")
+    else:
+        best = rows_of(results.ranked)[0]
+        out.print(f"best by validation, not tested: trial {best['number']} ({settings(best)})")
+    out.print(_trials(results))
     # Without line ends of its own, what is longer than the screen can be copied whole.
-    out.print(f"tables, model and report: {folder}; open {results.paths.report}", soft_wrap=True)
-    read = f"import pandas; print(pandas.read_parquet('{results.paths.trials}'))"
-    out.print(f'go on: python -c "{read}"', soft_wrap=True)
-    if not retrained:
-        out.print(f"       python -m tune_fmnist.retrain {folder}", soft_wrap=True)
+    for line in _files(results):
+        out.print(line, soft_wrap=True)
+
+
+def _table(results: Results, retrained: Retrained | None) -> Table:
+    """Return the configurations that were tested, or the best trial and the baseline's."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("")
+    for heading in ("validation", "test", "95 % interval", "difference", "p"):
+        table.add_column(heading, justify="right")
+    if smaller_than_published(results.record) is None:
+        published = PUBLISHED[results.record.model]
+        table.add_row("published baseline", f"{published.validation:.4f}", f"{published.test:.4f}")
+    for row in rows_of(results.ranked) if retrained is None else []:
+        if row["number"] == 0 or row["number"] == results.ranked["number"].iloc[0]:
+            name = "baseline, trial 0" if row["number"] == 0 else f"trial {row['number']}"
+            table.add_row(name, f"{row['best_val_accuracy']:.4f}")
+    for row in [] if retrained is None else rows_of(retrained.summary):
+        compared = [] if row["is_baseline"] else [f"{row['difference']:+.4f}", p_text(row["p_value"])]
+        interval = f"{row['low']:.4f} to {row['high']:.4f}"
+        table.add_row(row["name"], f"{row['best_val_accuracy']:.4f}", f"{row['mean']:.4f}", interval, *compared)
+    return table
+
+
+def _best(retrained: Retrained) -> str:
+    best = retrained.best
+    size = f"{counted(best['epochs'], 'epoch')}, {best['parameters']:,} parameters"
+    return f"best configuration: {best['settings']}; {size}"
+
+
+def _classes(retrained: Retrained) -> str:
+    names = FASHION_MNIST.classes
+    label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
+    accuracy = class_accuracy(label, predicted, len(names))
+    low, high = int(accuracy.argmin()), int(accuracy.argmax())
+    extremes = f"lowest accuracy: {names[low]} ({accuracy[low]:.3f}), highest: {names[high]} ({accuracy[high]:.3f})"
+    return f"{extremes}. {confusion_sentence(confusion(label, predicted, len(names)), names)}"
+
+
+def _trials(results: Results) -> str:
+    """Return how the trials ended, how long the search took and how busy the slots were."""
+    record = results.record
+    line = f"{counted(len(results.trials), 'trial')} ({states(results.trials)}), "
+    line += f"{counted(len(results.epochs), 'epoch')} in {duration(record.search_seconds)}"
+    if record.utilisation is not None:
+        line += f"; slots {record.utilisation:.0%} busy"
+    if record.utilisation_while_trials_wait is not None:
+        line += f", {record.utilisation_while_trials_wait:.0%} while trials waited"
+    return line
+
+
+def _files(results: Results) -> list[str]:
+    """Return where everything is, and a command that goes further."""
+    folder = results.paths.folder
+    if results.retrained:
+        options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name]
+        more = ["python", "-m", "tune_fmnist.search", *options, "--trials", str(2 * results.record.trials)]
+    else:
+        more = ["python", "-m", "tune_fmnist.retrain", str(folder)]
+    return [
+        f"tables, model and report: {folder}; open {results.paths.page}",
+        f"next: {shlex.join(more)}",
+    ]

@@ -1,18 +1,24 @@
-"""Numbers, settings and records as a reader sees them in a report."""
+"""Numbers, settings and facts of a search as a person writes them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from tune_fmnist.base.vocabulary import COMPLETED, STATUSES
+from tune_fmnist.base.vocabulary import BASELINE_REPORT, PUBLISHED, STATUSES
+from tune_fmnist.models.config import baseline
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tune_fmnist.store.record import SearchRecord
+
 DASH: Final = "\N{EN DASH}"
 """Stands in an empty cell."""
+
+PUBLISHED_IMAGES: Final = 60_000
+"""Training images behind the published figures: all that Fashion-MNIST has."""
 
 _MINUS: Final = "\N{MINUS SIGN}"
 
@@ -39,6 +45,17 @@ def p_text(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
+def p_equation(p_value: float) -> str:
+    """Return a p-value in a sentence: ``p = 0.582`` or ``p < 0.001``."""
+    text = p_text(p_value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things: ``1 trial``, ``1,200 trials``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as a person says them: ``42 s``, ``3:07 min``, ``1:02 h``."""
     whole = round(seconds)
@@ -58,45 +75,85 @@ def plain(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else f"{value}"
 
 
-def settings(row: Mapping[str, Any]) -> str:
-    """Return in words what the ``config_*`` cells of a row change in the founding report's configuration."""
-    from tune_fmnist.models.config import FAMILIES
+def configuration_name(rank: int | None, *, is_baseline: bool) -> str:
+    """Return what a retrained configuration is called; ``rank`` is None for one that is not among the top."""
+    if rank is None:
+        return "baseline" if is_baseline else "not among the top"
+    return f"baseline (rank {rank})" if is_baseline else f"rank {rank}"
 
-    first = FAMILIES[row["config_model"]]().model_dump()
+
+def settings(row: Mapping[str, Any]) -> str:
+    """Return in words where the ``config_*`` cells of a row differ from the baseline."""
+    first = baseline(row["config_model"]).model_dump()
     changed = {key: row[f"config_{key}"] for key, value in first.items() if row[f"config_{key}"] != value}
-    return ", ".join(f"{key} {plain(value)}" for key, value in changed.items()) or "all as in the founding report"
+    return ", ".join(f"{key} {plain(value)}" for key, value in changed.items()) or "the baseline's settings"
+
+
+def baseline_source(record: SearchRecord) -> str:
+    """Return where the baseline of a search comes from."""
+    return f'the {record.model.upper()} of the report "{BASELINE_REPORT}"'
+
+
+def baseline_definition(record: SearchRecord) -> str:
+    """Return in a sentence what the baseline of a search is, and the accuracies that were published for it."""
+    published = PUBLISHED[record.model]
+    return (
+        f"Baseline: {baseline_source(record)}, which published {percent(published.test)} in the test and "
+        f"{percent(published.validation)} in validation, each from one run."
+    )
+
+
+def smaller_than_published(record: SearchRecord) -> str | None:
+    """Return in a sentence that a search used fewer images than the published figures did; None if it did not."""
+    if record.images >= PUBLISHED_IMAGES:
+        return None
+    return (
+        f"The published figures are of {PUBLISHED_IMAGES:,} training images; this search used {record.images:,}, "
+        "so the two cannot be compared."
+    )
 
 
 def ends(trials: pd.DataFrame, epochs: pd.DataFrame) -> str:
     """Return how the trials ended and how much they trained, from the rows of both tables."""
-    states = [f"{count} {status}" for status in STATUSES if (count := int((trials["status"] == status).sum()))]
-    text = f"{len(trials)} trials ({', '.join(states) or 'none yet'}), {len(epochs):,} epochs"
-    longest = trials.loc[trials["status"] == COMPLETED, "epochs"].max()
-    if longest == longest:
-        text += f" of the {len(trials) * int(longest):,} that training every trial to the end would take"
+    text = f"{counted(len(trials), 'trial')} ({states(trials) or 'none yet'}), {counted(len(epochs), 'epoch')}"
+    if len(trials):
+        text += f" of the {trials['max_epochs'].sum():,} that training every trial to the end would take"
     if len(epochs):
         began = min(trials["started_at"].min(), epochs["reported_at"].min())
         text += f", in {duration((epochs['reported_at'].max() - began).total_seconds())}"
     return text + "."
 
 
-def provenance(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+def states(trials: pd.DataFrame) -> str:
+    """Return how many trials have each status: ``1 running, 4 completed``."""
+    counts = trials["status"].value_counts()
+    return ", ".join(f"{counts[status]} {status}" for status in STATUSES if status in counts)
+
+
+_UNTOLD: Final = {"schema_version", "space", "name", "model"}
+"""Keys of ``search.json`` that say nothing of how a search was computed, or stand elsewhere on the page."""
+
+_NAMES: Final = {
+    "wall_seconds": "time in all",
+    "startup_seconds": "time to start",
+    "search_seconds": "time of the trials",
+    "slot_seconds": "time of all slots",
+    "time_budget_seconds": "time budget",
+    "memory_bytes": "memory",
+    "seconds": "time",
+}
+"""Names of keys that say a unit, which stands in the text beside them."""
+
+
+def provenance(record: SearchRecord) -> list[tuple[str, str]]:
     """Return what ``search.json`` says of how it was computed, as names and texts; empty values are left out."""
-    listed = {key: value for key, value in info.items() if key not in ("schema_version", "space", "name", "model")}
-    texts = [(_spaced(key), _text(key, value)) for key, value in listed.items()]
+    listed = record.model_dump(mode="json", exclude=_UNTOLD)
+    texts = [(_name(key), _text(key, value)) for key, value in listed.items()]
     return [(key, text) for key, text in texts if text]
 
 
-_UNITS: Final[dict[str, Callable[[float], str]]] = {
-    "seconds": duration,
-    "bytes": lambda size: f"{size / 2**30:.1f} GiB",
-    "utilisation": lambda share: percent(share, 0),
-}
-
-
-def _spaced(key: str) -> str:
-    """Return a key in words, without the unit that stands in its text."""
-    return key.removesuffix("_bytes").removesuffix("_seconds").replace("_", " ")
+def _name(key: str) -> str:
+    return _NAMES.get(key, key.replace("_", " "))
 
 
 def _text(key: str, value: Any) -> str:
@@ -104,11 +161,20 @@ def _text(key: str, value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     if isinstance(value, dict):
-        parts = [(_spaced(inner), _text(inner, part)) for inner, part in value.items()]
+        parts = [(_name(inner), _text(inner, part)) for inner, part in value.items()]
         return ", ".join(f"{inner} {text}" for inner, text in parts if text)
     if isinstance(value, list):
         return ", ".join(_text(key, part) for part in value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        named = [unit for word, unit in _UNITS.items() if key.endswith(word) or key.startswith(f"{word}_")]
-        return named[0](value) if named else plain(value)
+        return _number(key, value)
+    return plain(value)
+
+
+def _number(key: str, value: float) -> str:
+    if key.endswith("seconds"):
+        return duration(value)
+    if key.endswith("bytes"):
+        return f"{value / 2**30:.1f} GiB"
+    if key.startswith("utilisation"):
+        return percent(value, 0)
     return plain(value)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_fmnist.models.config import Config
 
@@ -24,12 +25,8 @@ _MEMORY_SHARE: Final = 0.8
 _PATIENCE: Final = 60.0
 """Seconds for all trainings to have begun."""
 
-_IMAGES: Final = 60_000
-_EPOCH: Final = 6_400
-"""Images that are resident, and images of an epoch of the measurement."""
 
-
-class Probe(NamedTuple):
+class Measurement(NamedTuple):
     """What was measured, for ``search.json``.
 
     Attributes:
@@ -45,23 +42,23 @@ class Probe(NamedTuple):
     bytes: int
 
 
-def probe(config: Config) -> Probe | None:
+def measure(config: Config) -> Measurement | None:
     """Measure how many trainings of ``config`` a GPU of the joined cluster takes at once.
 
     None without a GPU, or where others occupy what the measurement needs for longer than a minute.
     """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]  # type: ignore[no-untyped-call]
     cores = {node["NodeID"]: int(node["Resources"].get("CPU", 0) // node["Resources"]["GPU"]) for node in nodes}
     node = max(cores, key=lambda name: cores[name], default=None)
     if node is None or cores[node] < 1:
         return None
     counts = [count for count in (1, 2, 4, MOST) if count <= cores[node]]
+    # Torch takes two seconds to import, for which a search without a GPU need not wait.
+    from tune_fmnist.training.throughput import Trainer
+
     # On one node, shares that fill a GPU land on one before another is touched.
     pinned = NodeAffinitySchedulingStrategy(node, soft=False)
-    trainer: Any = ray.remote(num_cpus=1, num_gpus=1 / counts[-1])(_Trainer)
+    trainer: Any = ray.remote(num_cpus=1, num_gpus=1 / counts[-1])(Trainer)
     trainer = trainer.options(scheduling_strategy=pinned)
     trainers: list[Any] = [trainer.remote(config) for _ in range(counts[-1])]
     try:
@@ -76,7 +73,7 @@ def probe(config: Config) -> Probe | None:
         for one in trainers:
             ray.kill(one)
     each = used // counts[-1]
-    return Probe(choose(rates, each, total), {count: round(rate) for count, rate in rates.items()}, each, total)
+    return Measurement(choose(rates, each, total), {count: round(rate) for count, rate in rates.items()}, each, total)
 
 
 def choose(rates: Mapping[int, float], bytes_per_trial: int, memory: int) -> int:
@@ -92,50 +89,3 @@ def choose(rates: Mapping[int, float], bytes_per_trial: int, memory: int) -> int
         if count * bytes_per_trial <= _MEMORY_SHARE * memory and rate >= _GAIN * rates[chosen]:
             chosen = count
     return chosen
-
-
-class _EnoughError(Exception):
-    """The time of a measurement is over."""
-
-
-class _Trainer:
-    """Trains as a trial does, on images of noise; an actor with a share of a GPU."""
-
-    def __init__(self, config: Config) -> None:
-        import torch
-
-        from tune_fmnist.training.fit import DeviceImages, choose_precision
-
-        torch.set_num_threads(1)
-        device = torch.device("cuda")
-        dtype = getattr(torch, choose_precision(device))
-        self._config = config
-        self._images = torch.rand(_IMAGES, 1, 28, 28, device=device, dtype=dtype)
-        labels = torch.randint(0, 10, (_EPOCH,), device=device)
-        self._train = DeviceImages(self._images[:_EPOCH], labels)
-
-    def rate(self, seconds: float) -> float:
-        """Return the images a second of a training of this length, less its first epoch; one epoch at least."""
-        from tune_fmnist.training.fit import fit
-
-        began, epochs = 0.0, 0
-
-        def on_epoch(result: Any, state: Any) -> None:
-            nonlocal began, epochs
-            if result.epoch == 1:
-                began = time.perf_counter()
-            else:
-                epochs += 1
-                if time.perf_counter() - began >= seconds:
-                    raise _EnoughError
-
-        with suppress(_EnoughError):
-            fit(self._config, self._train, self._train, epochs=10**6, horizon=10**6, seed=0, on_epoch=on_epoch)
-        return epochs * _EPOCH / (time.perf_counter() - began)
-
-    def memory(self) -> tuple[int, int]:
-        """Return the bytes in use on the GPU, by whomever, and all bytes."""
-        import torch
-
-        free, total = torch.cuda.mem_get_info()
-        return total - free, total

@@ -1,18 +1,25 @@
-"""A trial's state after an epoch, on disk: tensors and the epochs so far, and nothing that runs code when loaded."""
+"""A trial's state after an epoch: tensors and the epochs so far, and nothing that runs code when loaded."""
 
 from __future__ import annotations
 
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from tune_fmnist.base.files import MODEL_FORMAT
+from tune_fmnist.models.saved import FORMAT_KEY
 from tune_fmnist.store.folder import Folder
+from tune_fmnist.store.jobs import EpochResult
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
 _NAME = re.compile(r"epoch-\d+\.safetensors")
@@ -22,16 +29,14 @@ _KEPT = 2
 
 
 class Checkpoint(NamedTuple):
-    """What ``Checkpoints.newest`` found: the reports of all epochs up to it, and the file that holds the tensors."""
+    """What ``Checkpoints.newest`` found: the results of all epochs up to it, and the file that holds the tensors."""
 
-    history: list[dict[str, Any]]
+    history: list[EpochResult]
     content: bytes
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors, on the processor."""
-        import safetensors.torch
-
-        loaded: dict[str, Tensor] = safetensors.torch.load(self.content)
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the tensors' values, by name."""
+        loaded: dict[str, NDArray[Any]] = load(self.content)
         return loaded
 
 
@@ -50,23 +55,23 @@ class Checkpoints:
         self._of = of
         self._known: list[str] | None = None
 
-    def save(self, tensors: Mapping[str, Tensor], history: list[dict[str, Any]]) -> None:
+    def save(self, tensors: Mapping[str, Tensor], history: Sequence[EpochResult]) -> None:
         """Publish the state after the last epoch of ``history``, and remove all but it and the one before.
 
         Raises:
             OSError: it cannot be written; what was there is still there.
             MemoryError: there is no room for the file's content.
         """
-        from safetensors.torch import save
-
-        copied = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        _reserve(sum(tensor.nbytes for tensor in copied.values()))
-        rows = json.dumps(history)
-        metadata = {"history": rows, "crc": _crc({name: tensor.numpy() for name, tensor in copied.items()}, rows)}
-        metadata |= {"of": self._of} if self._of is not None else {}
-        name = f"epoch-{history[-1]['epoch']:05d}.safetensors"
+        arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+        _reserve(sum(array.nbytes for array in arrays.values()))
+        rows = json.dumps([result.model_dump() for result in history])
+        crc = _crc(arrays, rows)
+        metadata = {FORMAT_KEY: str(MODEL_FORMAT), "history": rows, "crc": crc}
+        if self._of is not None:
+            metadata["of"] = self._of
+        name = f"epoch-{history[-1].epoch:05d}.safetensors"
         known = self._known if self._known is not None else self._names()
-        self._folder.write(name, save(copied, metadata))
+        self._folder.write(name, save(arrays, metadata))
         # A later epoch's is a damaged one, or this epoch would not have been trained again.
         earlier = [other for other in known if other < name]
         self._known = [name, *earlier[: _KEPT - 1]]
@@ -75,19 +80,17 @@ class Checkpoints:
                 self._folder.remove(other)
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole and this trial's, or None."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
+        """Return the newest checkpoint that is whole, of this format and of this trial, or None."""
         self._known = self._names()
         for name in self._known:
             try:
                 content = self._folder.read(name)
                 metadata = _metadata(content)
-                if self._of is not None and metadata["of"] != self._of:
+                if metadata[FORMAT_KEY] != str(MODEL_FORMAT) or (self._of is not None and metadata["of"] != self._of):
                     continue
                 if metadata["crc"] == _crc(load(content), metadata["history"]):
-                    return Checkpoint(json.loads(metadata["history"]), content)
+                    history = [EpochResult.model_validate(row) for row in json.loads(metadata["history"])]
+                    return Checkpoint(history, content)
             except (SafetensorError, OSError, ValueError, KeyError, TypeError):
                 continue
         return None
@@ -103,8 +106,6 @@ class Checkpoints:
 
 def _reserve(size: int) -> None:
     """Raise MemoryError where a file of this size cannot be made: safetensors itself panics, or ends the process."""
-    import numpy as np
-
     try:
         # It builds the file twice, as Rust's and as Python's bytes.  These pages are never touched, and cost no time.
         np.empty(2 * size, np.uint8)

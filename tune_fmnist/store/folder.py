@@ -1,4 +1,4 @@
-"""Where every machine of a search can write: a folder that all share, S3, or what speaks its language."""
+"""Where every machine of a search can write: a folder that all share, S3, or any S3-compatible server."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from tune_fmnist.base.errors import InputError
-from tune_fmnist.store.paths import publish
+from pyarrow.fs import FileSelector, FileSystem, FileType
 
-_MEND = "give a folder that all machines share, or s3://BUCKET/PREFIX"
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.files import publish
+
+_HINT = "give a folder that all machines share, or s3://BUCKET/PREFIX"
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,10 @@ class Folder:
             return cls(str(path.resolve()))
         parts = urlsplit(uri)
         if parts.scheme != "s3" or not parts.hostname:
-            raise InputError(f"{uri!r} is no storage", key="--storage", mend=_MEND)
+            raise InputError(f"invalid value {uri!r}", key="--storage", hint=_HINT)
         if "@" in parts.netloc:
-            mend = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead: this one is recorded in search.json"
-            raise InputError("holds a password", key="--storage", mend=mend)
+            hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead: this one is recorded in search.json"
+            raise InputError("holds a password", key="--storage", hint=hint)
         query = parts.query
         if "endpoint_override" not in parse_qs(query) and (endpoint := _endpoint()):
             host = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
@@ -58,7 +60,7 @@ class Folder:
         try:
             _file_system(folder.root)
         except (OSError, ValueError) as error:
-            raise InputError(f"{uri!r} cannot be used ({error})", key="--storage", mend=_MEND) from None
+            raise InputError(f"{uri!r} cannot be used ({error})", key="--storage", hint=_HINT) from None
         return folder
 
     def __truediv__(self, name: str) -> Folder:
@@ -93,8 +95,6 @@ class Folder:
         if not self.root:
             folder = Path(self.path)
             return sorted(file.name for file in folder.iterdir() if not file.is_dir()) if folder.is_dir() else []
-        from pyarrow.fs import FileSelector, FileType
-
         infos = _file_system(self.root).get_file_info(FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in infos if info.type == FileType.File)
 
@@ -111,19 +111,17 @@ class Folder:
         if not self.root:
             shutil.rmtree(self.path, ignore_errors=True)
             return
-        from pyarrow.fs import FileType
-
         files = _file_system(self.root)
         if files.get_file_info(self.path).type != FileType.NotFound:
             files.delete_dir(self.path)
 
-    def probe(self, seen: str | None = None) -> str:
-        """Return why this machine cannot use it as a search does, and nothing if it can.
+    def trouble(self, seen: str | None = None) -> str:
+        """Write, read and remove a file; return why this machine cannot, and nothing if it can.
 
         Args:
             seen: a file that another machine left there.
         """
-        name = f"probe-{uuid.uuid4().hex}"
+        name = f"check-{uuid.uuid4().hex}"
         content = name.encode()
         try:
             if seen is not None and seen not in self.names():
@@ -147,7 +145,5 @@ def _endpoint() -> str | None:
 @lru_cache(maxsize=4)
 def _file_system(root: str) -> Any:
     """Return Arrow's file system of a bucket, one for each process."""
-    from pyarrow.fs import FileSystem
-
     # A file is then one request, not three.
     return FileSystem.from_uri(f"{root}&allow_delayed_open=true")[0]

@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import platform
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.files import STORAGE_PATIENCE_SECONDS, publish
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.folder import Folder
+from tune_fmnist.store.lease import RENEW_SECONDS, Lease
 from tune_fmnist.store.lock import only_writer
-from tune_fmnist.store.paths import STORAGE_PATIENCE_SECONDS, SearchPaths, publish
-from tune_fmnist.store.record import now
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import SearchRecord
 
 PERIOD_SECONDS: Final = 2.0
 """Least time between two copies."""
 
-_BEAT_SECONDS: Final = 5.0
-"""Time between two signs of life of the writer."""
-
-_SILENCE_SECONDS: Final = 20.0
-"""After so long without a sign, a writer counts as dead."""
-
 _SHARE: Final = 0.2
 """Largest share of the time that copying may take as the files grow."""
 
-_HOLDER: Final = "holder.json"
 _RECORD: Final = "search.json"
 _ORDER: Final = (
     *("best/model.safetensors", "best/config.json", "optuna.journal", "epochs.parquet", "trials.parquet"),
     *("test_reads.parquet", "predictions.parquet", "retrain_epochs.parquet", "retrains.parquet", "report.html"),
 )
-"""Copied in this order and looked at in the reverse one, whatever moment a copy ends at can be taken up: no table is
+"""Copied in this order and looked at in the reverse one, so that a copy can be resumed whenever it ends: no table is
 ahead of the study, no trial of its epochs, no retrain of its predictions."""
 
 
@@ -55,12 +46,10 @@ class Mirror:
         self.storage, self.folder = storage, storage / paths.folder.name
         self.checkpoints = self.folder / "checkpoints"
         self._paths = paths
-        self._token = uuid.uuid4().hex
-        self._since = now()
+        self._lease = Lease(self.folder)
         self._begun, self._stop, self._lock = threading.Event(), threading.Event(), threading.Lock()
         self._copied: dict[str, tuple[int, int, int]] = {}
         self._ended: list[int] = []
-        self._beats = 0
         self._error: Exception | None = None
 
     @contextmanager
@@ -70,7 +59,7 @@ class Mirror:
         Raises:
             InputError: another process holds it, or the storage cannot be used.
         """
-        self._claim()
+        self._lease.take()
         thread = threading.Thread(target=self._run, daemon=True, name="mirror")
         thread.start()
         try:
@@ -112,14 +101,14 @@ class Mirror:
             InputError: there is no such search, or another one of that name is here.
         """
         if not self.exists():
-            raise InputError("no such search is there", file=str(self.folder), key="--storage", mend="see --name")
-        theirs, ours = self._record(self.folder.read(_RECORD)), None
+            raise InputError("search not found", file=str(self.folder), key="--storage", hint="check --name")
+        theirs = SearchRecord.parse(self.folder.read(_RECORD), f"{self.folder}/{_RECORD}")
         if self._paths.search.exists():
-            ours = self._record(self._paths.search.read_bytes())
-            if ours["search_id"] != theirs["search_id"]:
-                what, mend = "is another search than that of the storage", "move it away, or use another --results-dir"
-                raise InputError(what, file=self._paths.folder, key="--name", mend=mend)
-            if len(theirs["resumed_at"]) <= len(ours["resumed_at"]):
+            ours = SearchRecord.read(self._paths)
+            if ours.search_id != theirs.search_id:
+                what, hint = "is another search than that of the storage", "move it away, or use another --results-dir"
+                raise InputError(what, file=self._paths.folder, key="--name", hint=hint)
+            if len(theirs.resumed_at) <= len(ours.resumed_at):
                 return
         self._paths.folder.mkdir(parents=True, exist_ok=True)
         with only_writer(self._paths):
@@ -131,15 +120,6 @@ class Mirror:
                 if file in there.names():
                     with publish(here) as partial:
                         partial.write_bytes(there.read(file))
-
-    def _record(self, content: bytes) -> dict[str, Any]:
-        try:
-            record = json.loads(content)
-            return {"search_id": str(record["search_id"]), "resumed_at": list(record["resumed_at"])}
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"cannot be read ({error!r})", file=f"{self.folder}/{_RECORD}", mend="restore it or search again"
-            ) from None
 
     def copy(self) -> None:
         """Copy what has changed, and remove the checkpoints of trials whose rows are there."""
@@ -161,15 +141,15 @@ class Mirror:
                 self._ended.remove(number)
 
     def _run(self) -> None:
-        """Give signs of life and copy, until the end; a storage that fails is tried again for five minutes."""
+        """Renew the lease and copy, until the end; a storage that fails is tried again for five minutes."""
         failing_since: float | None = None
-        beat = due = time.monotonic()
+        renewed = due = time.monotonic()
         while not self._stop.wait(PERIOD_SECONDS):
             started = time.monotonic()
             try:
-                if started - beat >= _BEAT_SECONDS:
-                    self._beat()
-                    beat = started
+                if started - renewed >= RENEW_SECONDS:
+                    self._lease.renew()
+                    renewed = started
                 if self._begun.is_set() and started >= due:
                     self.copy()
                     due = started + (time.monotonic() - started) / _SHARE
@@ -188,49 +168,7 @@ class Mirror:
     def _release(self) -> None:
         if self._begun.is_set():
             self.copy()
-        self.folder.remove(_HOLDER)
-
-    def _claim(self) -> None:
-        """Become the writer; one that gives no sign of life for a while is dead."""
-        try:
-            seen, until = self._holder(), time.monotonic() + _SILENCE_SECONDS
-            while seen and time.monotonic() < until:
-                time.sleep(1)
-                holder = self._holder()
-                if holder and holder != seen:
-                    raise _in_use(holder, self.folder)
-                seen = holder
-            self._beat(first=True)
-        except OSError as error:
-            said = " ".join(str(error).split())
-            mend = "see that it is there, that it can be written, and its keys"
-            raise InputError(f"cannot be used ({said})", file=str(self.folder), key="--storage", mend=mend) from None
-
-    def _holder(self) -> dict[str, Any]:
-        if _HOLDER not in self.folder.names():
-            return {}
-        try:
-            holder: dict[str, Any] = json.loads(self.folder.read(_HOLDER))
-        except (FileNotFoundError, ValueError):
-            return {}
-        return holder
-
-    def _beat(self, *, first: bool = False) -> None:
-        """Give a sign of life.
-
-        Raises:
-            InputError: another writer has taken over meanwhile.
-        """
-        if not first and (holder := self._holder()) and holder.get("token") != self._token:
-            raise _in_use(holder, self.folder)
-        self._beats += 1
-        who = {"pid": os.getpid(), "node": platform.node(), "since": self._since}
-        self.folder.write(_HOLDER, json.dumps({**who, "token": self._token, "beat": self._beats}).encode())
-
-
-def _in_use(holder: dict[str, Any], folder: Folder) -> InputError:
-    who = "process {pid} on {node} since {since}".format_map({"pid": "?", "node": "?", "since": "?"} | holder)
-    return InputError(f"is in use by {who}", file=str(folder), key="--storage", mend="wait for it or end it")
+        self._lease.release()
 
 
 def _state(file: Path) -> tuple[int, int, int]:

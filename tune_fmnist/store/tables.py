@@ -1,12 +1,13 @@
 """The Parquet tables of a search: their Arrow schemas, and how they are checked, written and read.
 
 Each schema serves both families, so that ``results/*/trials.parquet`` reads as one table: a ``config_*`` column that
-the row's family does not have is null.  A column's description stands in its field's metadata under ``description``,
-the schema version in the file's metadata under ``schema_version``.
+the row's family does not have is null.  A column's description stands in its field's metadata under ``description``.
+The file's metadata hold the schema version under ``schema_version``, the classes' names, in order, under ``classes``.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_fmnist.base.errors import InputError
-from tune_fmnist.base.vocabulary import SCHEMA_VERSION, STATUSES
+from tune_fmnist.base.files import SCHEMA_VERSION, check_version, publish
+from tune_fmnist.base.vocabulary import FASHION_MNIST, ORIGINS, STATUSES
 from tune_fmnist.models.config import FAMILIES, Config
-from tune_fmnist.store.paths import publish
+from tune_fmnist.store.migration import table_from_version_1
 
 _VERSION_KEY: Final = b"schema_version"
+_CLASSES_KEY: Final = b"classes"
 _ARROW_TYPES: Final = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 _UTC: Final = pa.timestamp("us", tz="UTC")
 
@@ -58,25 +61,34 @@ def config_values(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _CONFIG_ID = _field("config_id", pa.string(), "name of the configuration: equal ones have equal names")
+_SEARCH_ID = _field("search_id", pa.string(), "name of the search: equal in all its tables, no other search's")
 _TRIAL_ID = _field("trial_id", pa.string(), "name of the trial, unique among searches")
 
 TRIALS: Final = pa.schema(
     [
+        _SEARCH_ID,
         _TRIAL_ID,
-        _field("number", pa.int64(), "order of issue; 0 is the founding report's configuration"),
+        _field("number", pa.int64(), "order of issue; 0 is the baseline"),
+        _field("origin", pa.string(), f"who proposed it: {', '.join(ORIGINS)}; null if not known", optional=True),
         _field("status", pa.string(), f"one of {', '.join(STATUSES)}"),
         _field("reason", pa.string(), "why the trial has its status, in words"),
         _field("epochs", pa.int64(), "epochs reported"),
+        _field("max_epochs", pa.int64(), "epochs of a trial that is not stopped"),
         _field("best_epoch", pa.int64(), "epoch of best_val_accuracy, from 1", optional=True),
         _field("val_accuracy", pa.float64(), "validation accuracy after the last epoch", optional=True),
         _field("best_val_accuracy", pa.float64(), "highest validation accuracy of any epoch", optional=True),
+        _field("score", pa.float64(), "what trials are ranked by: best_val_accuracy", optional=True),
         _field("val_loss", pa.float64(), "validation cross entropy after the last epoch, nats", optional=True),
-        _field("seconds", pa.float64(), "of a slot that it took: training, evaluation and overhead"),
+        _field("seconds", pa.float64(), "time in a slot: training, evaluation and overhead"),
         _field("node", pa.string(), "host name of the machine it ran on", optional=True),
         _field("device", pa.string(), "cpu or cuda", optional=True),
         _field("precision", pa.string(), "type of the matrix products: float32 or bfloat16", optional=True),
         _field("seed", pa.int64(), "seed of weights, dropout and order"),
         _field("started_at", _UTC, "when it started", optional=True),
+        _field("dataset", pa.string(), "name of the dataset"),
+        _field("train_size", pa.int64(), "training images"),
+        _field("split_hash", pa.string(), "equal for equal training and validation images"),
+        _field("parameters", pa.int64(), "trainable parameters of the model", optional=True),
         _CONFIG_ID,
         *_config_fields(),
     ]
@@ -84,6 +96,7 @@ TRIALS: Final = pa.schema(
 
 EPOCHS: Final = pa.schema(
     [
+        _SEARCH_ID,
         _TRIAL_ID,
         _field("epoch", pa.int64(), "from 1"),
         _field("train_loss", pa.float64(), "mean cross entropy over the epoch's steps, dropout on, nats"),
@@ -100,11 +113,13 @@ EPOCHS: Final = pa.schema(
 
 RETRAINS: Final = pa.schema(
     [
+        _SEARCH_ID,
         _CONFIG_ID,
         _field("rank", pa.int64(), "place by validation accuracy in the search, from 1", optional=True),
-        _field("is_baseline", pa.bool_(), "whether it is the founding report's configuration"),
+        _field("is_baseline", pa.bool_(), "whether it is the baseline"),
         _field("seed", pa.int64(), "seed of weights, dropout and order"),
         _field("epochs", pa.int64(), "epochs trained, fixed by the search"),
+        _field("horizon", pa.int64(), "epochs over which the learning rate's schedule runs"),
         _field("train_size", pa.int64(), "training images"),
         _field("best_val_accuracy", pa.float64(), "the configuration's validation accuracy in the search"),
         _field("train_loss", pa.float64(), "mean cross entropy of the last epoch, nats"),
@@ -112,7 +127,7 @@ RETRAINS: Final = pa.schema(
         _field("test_loss", pa.float64(), "cross entropy on the test images, nats"),
         _field("seconds", pa.float64(), "training and test"),
         _field("parameters", pa.int64(), "trainable parameters of the model"),
-        _field("class_accuracy", pa.list_(pa.float64(), 10), "accuracy on the test images of each class"),
+        _field("class_accuracy", pa.list_(pa.float64()), "accuracy on the test images of each class"),
         _field("node", pa.string(), "host name of the machine it ran on"),
         _field("device", pa.string(), "cpu or cuda"),
         _field("precision", pa.string(), "type of the matrix products in training; the test runs in float32"),
@@ -122,6 +137,7 @@ RETRAINS: Final = pa.schema(
 
 RETRAIN_EPOCHS: Final = pa.schema(
     [
+        _SEARCH_ID,
         _CONFIG_ID,
         _field("seed", pa.int64(), "seed of the retrain"),
         *(EPOCHS.field(name) for name in ("epoch", "train_loss", "train_accuracy", "learning_rate", "train_seconds")),
@@ -130,17 +146,19 @@ RETRAIN_EPOCHS: Final = pa.schema(
 
 PREDICTIONS: Final = pa.schema(
     [
+        _SEARCH_ID,
         _CONFIG_ID,
         _field("seed", pa.int64(), "seed of the retrain"),
         _field("index", pa.int32(), "place of the image in the test file, from 0"),
-        _field("label", pa.int8(), "true class"),
-        _field("predicted", pa.int8(), "predicted class"),
+        _field("label", pa.int8(), "true class, a place in the classes of the file's metadata, from 0"),
+        _field("predicted", pa.int8(), "predicted class, likewise"),
         _field("confidence", pa.float32(), "softmax probability of the predicted class"),
     ]
 )
 
 TEST_READS: Final = pa.schema(
     [
+        _SEARCH_ID,
         _field("read_at", _UTC, "when"),
         _field("by", pa.string(), "which command"),
         _CONFIG_ID,
@@ -182,7 +200,8 @@ def checked(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def write(table: pa.Table, path: Path) -> None:
     """Publish a table: readers see the old file or the new one, never a part."""
-    stamped = table.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+    classes = json.dumps(FASHION_MNIST.classes).encode()
+    stamped = table.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode(), _CLASSES_KEY: classes})
     with publish(path) as partial:
         pq.write_table(stamped, partial, compression="zstd")
 
@@ -194,24 +213,20 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
         InputError: the file is missing, damaged, of a newer version, or lacks a column or has it twice.
     """
     if not path.is_file():
-        raise InputError("there is no such table", file=path, mend="name the folder of a search that has run")
+        raise InputError("table not found", file=path, hint="name the folder of a search that has run")
     try:
         file = pq.ParquetFile(path)
         version = int((file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0"))
         table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    if not 1 <= version <= SCHEMA_VERSION:
-        raise InputError(
-            f"{version} is not a version this program reads (1 to {SCHEMA_VERSION})",
-            file=path,
-            key="schema_version",
-            mend="use the release that wrote it",
-        )
+    check_version(version, oldest=1, newest=SCHEMA_VERSION, file=path, key="schema_version")
+    if version == 1:
+        table = table_from_version_1(table, schema, path)
     for name in schema.names:
         if (count := table.column_names.count(name)) != 1:
-            what = f"column is there {count} times" if count else "column is missing"
-            raise InputError(what, file=path, key=name, mend="restore the table or search again")
+            what = f"column found {count} times" if count else "column not found"
+            raise InputError(what, file=path, key=name, hint="restore the table or search again")
     try:
         return checked(table.select(schema.names).cast(schema), schema)
     except (pa.ArrowException, ValueError) as error:
@@ -219,4 +234,4 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"is not a readable table ({error})", file=path, mend="restore it or search again")
+    return InputError(f"is not a readable table ({error})", file=path, hint="restore it or search again")

@@ -1,60 +1,79 @@
-"""The tables of a search while it runs: rows come in, and reach the disk within seconds."""
+"""``trials.parquet`` and ``epochs.parquet`` of a search while it runs: rows come in, and reach the disk in seconds."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from tune_fmnist.base.files import STORAGE_PATIENCE_SECONDS, is_full
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED, Status
-from tune_fmnist.models.config import config_id, to_config
+from tune_fmnist.models.config import config_id
 from tune_fmnist.store.checkpoints import Checkpoints
-from tune_fmnist.store.paths import STORAGE_PATIENCE_SECONDS, SearchPaths, is_full
+from tune_fmnist.store.jobs import EpochResult, TrialJob
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.ranking import counts, ranked
+from tune_fmnist.store.record import SearchRecord
 from tune_fmnist.store.tables import EPOCHS, TRIALS, config_columns, read, to_table, write
 
 PUBLISH_SECONDS: Final = 1.0
-"""Least time between two publications of the running tables."""
+"""Least time between two publications of the tables."""
 
 _PUBLISH_SHARE: Final = 0.02
 """Largest share of the driver's time that publishing may take as tables grow."""
 
+Row = dict[str, Any]
+"""A row of ``trials.parquet`` or ``epochs.parquet``, by column; a cell that is null is left out."""
 
-class Ledger:
-    """Trials and epochs of one search, as rows; takes up the tables that are there.
+
+class TrialTables:
+    """Trials and epochs of one search, as rows; those that are on the disk are read first.
+
+    Attributes:
+        trials: the rows of trials, by number.
+        counts: how many trials have each status.
+        epochs: how many epochs were reported.
+        best: the trial that ranks first, so far.
+        trouble: why the tables cannot be written at the moment.
 
     Args:
         paths: where the tables are.
-        search_id: what the trials' names begin with.
-        max_epochs: the length of a trial that is not stopped.
+        record: of the search.
         discard: called with a trial's number when its end is in the table; removes its checkpoints if None.
     """
 
-    def __init__(
-        self, paths: SearchPaths, search_id: str, max_epochs: int, discard: Callable[[int], None] | None = None
-    ) -> None:
+    def __init__(self, paths: SearchPaths, record: SearchRecord, discard: Callable[[int], None] | None = None) -> None:
         self._discard = discard or self._remove_checkpoints
-        self._paths, self._search_id, self.max_epochs = paths, search_id, max_epochs
-        self.trials: dict[int, dict[str, Any]] = {}
+        self._paths, self.max_epochs = paths, record.max_epochs
+        self._same: Row = {
+            "search_id": record.search_id,
+            "max_epochs": record.max_epochs,
+            "dataset": record.dataset,
+            "train_size": record.train_size,
+            "split_hash": record.split_hash,
+        }
+        self.trials: dict[int, Row] = {}
         self.counts: Counter[str] = Counter()
         self.epochs = 0
-        self.best: dict[str, Any] | None = None
+        self.best: Row | None = None
         self.trouble: str | None = None
         self._settled, self._epochs = to_table([], TRIALS), to_table([], EPOCHS)
-        self._new_epochs: list[dict[str, Any]] = []
+        self._new_epochs: list[Row] = []
         self._live: set[int] = set()
         self._ended: list[int] = []
         self._dirty = True
         self._published = self._trouble_since = -math.inf
         self._publishing_took = 0.0
         if paths.trials.exists():
-            self._take_up()
+            self._read()
 
-    def _take_up(self) -> None:
+    def _read(self) -> None:
         """Read the tables; epochs count only if their trial was published too."""
         rows = [
             {name: value for name, value in row.items() if value is not None}
@@ -68,59 +87,73 @@ class Ledger:
             self._add(self.trials[numbers[row["trial_id"]]], row)
         for trial in self.trials.values():
             self.counts[trial["status"]] += 1
-            (self._live.add if trial["status"] == RUNNING else self._ended.append)(trial["number"])
-        self._rank()
+            if trial["status"] == RUNNING:
+                self._live.add(trial["number"])
+            else:
+                self._ended.append(trial["number"])
+        self._rank(self.trials.values())
 
-    def reported(self) -> list[dict[str, Any]]:
-        """Return what was taken up from the table of epochs, as it was reported: number, epoch and val_accuracy."""
+    def reported(self) -> list[Row]:
+        """Return the epochs read from the disk, in the order of their reports: number, epoch and val_accuracy."""
         numbers = {trial["trial_id"]: number for number, trial in self.trials.items()}
         rows = self._epochs.sort_by("reported_at").select(["trial_id", "epoch", "val_accuracy"]).to_pylist()
         return [row | {"number": numbers[row["trial_id"]]} for row in rows]
 
     @property
-    def running(self) -> list[dict[str, Any]]:
-        """Return the trials in progress, in order of issue."""
+    def last_report(self) -> datetime | None:
+        """When the last of the epochs that were read from the disk was reported, UTC."""
+        latest: datetime | None = pc.max(self._epochs["reported_at"]).as_py()
+        return latest
+
+    @property
+    def running(self) -> list[Row]:
+        """The trials in progress, in order of issue."""
         return [self.trials[number] for number in sorted(self._live)]
 
-    def start(self, job: Mapping[str, Any]) -> None:
-        """Note that a trial has begun, or goes on; ``job`` is what the searcher suggested."""
-        config = to_config(job["config"])
+    def start(self, job: TrialJob) -> None:
+        """Note that a trial has begun, or goes on."""
         new = {
-            "trial_id": f"{self._search_id}-{job['number']:05d}",
-            "number": job["number"],
+            **self._same,
+            "trial_id": f"{self._same['search_id']}-{job.number:05d}",
+            "number": job.number,
             "epochs": 0,
             "seconds": 0.0,
-            "seed": job["seed"],
+            "seed": job.seed,
             "started_at": datetime.now(UTC),
-            "config_id": config_id(config),
-            **config_columns(config),
+            "config_id": config_id(job.config),
+            **config_columns(job.config),
         }
-        self._settle(self.trials.setdefault(job["number"], new), RUNNING, "in progress")
+        if job.origin is not None:
+            new["origin"] = job.origin
+        self._settle(self.trials.setdefault(job.number, new), RUNNING, "in progress")
 
-    def report(self, number: int, report: Mapping[str, Any]) -> None:
-        """Note a trial's epoch, once; ``report`` is what ``run_trial`` reported."""
+    def add(self, number: int, result: EpochResult) -> None:
+        """Note a trial's epoch, once."""
         trial = self.trials[number]
-        if report["epoch"] > trial["epochs"]:
-            at = datetime.fromtimestamp(report["reported_at"], UTC)
-            row = {name: report[name] for name in EPOCHS.names if name in report}
-            row |= {"trial_id": trial["trial_id"], "reported_at": at}
+        if result.epoch > trial["epochs"]:
+            row = {name: value for name, value in result.model_dump().items() if name in EPOCHS.names}
+            row["reported_at"] = datetime.fromtimestamp(result.reported_at, UTC)
+            row |= {"search_id": trial["search_id"], "trial_id": trial["trial_id"]}
             self._new_epochs.append(row)
             self._add(trial, row)
-        trial |= {name: report[name] for name in ("node", "device", "precision")}
-        if not math.isfinite(report["train_loss"]):
-            self._settle(trial, DIVERGED, f"training loss {report['train_loss']} in epoch {report['epoch']}")
+        trial |= {
+            "node": result.node,
+            "device": result.device,
+            "precision": result.precision,
+            "parameters": result.parameters,
+        }
+        if result.diverged:
+            self._settle(trial, DIVERGED, f"training loss {result.train_loss} in epoch {result.epoch}")
 
-    def _add(self, trial: dict[str, Any], row: Mapping[str, Any]) -> None:
+    def _add(self, trial: Row, row: Mapping[str, Any]) -> None:
         """Count an epoch's row in its trial's."""
-        trial |= {name: row[name] for name in ("val_accuracy", "val_loss")}
-        trial["epochs"] = row["epoch"]
+        trial |= {"val_accuracy": row["val_accuracy"], "val_loss": row["val_loss"], "epochs": row["epoch"]}
         self.epochs += 1
         trial["seconds"] += row["train_seconds"] + row["eval_seconds"] + row["overhead_seconds"]
-        finite = math.isfinite(row["train_loss"])
-        if finite and row["val_accuracy"] > trial.get("best_val_accuracy", -math.inf):
-            trial |= {"best_val_accuracy": row["val_accuracy"], "best_epoch": row["epoch"]}
-            if self.best is None or row["val_accuracy"] > self.best["best_val_accuracy"]:
-                self.best = trial
+        if math.isfinite(row["train_loss"]) and row["val_accuracy"] > trial.get("best_val_accuracy", -math.inf):
+            accuracy = row["val_accuracy"]
+            trial |= {"best_val_accuracy": accuracy, "best_epoch": row["epoch"], "score": accuracy}
+            self._rank([trial] if self.best is None else [trial, self.best])
         self._dirty = True
 
     def end(self, number: int, reason: str | None = None) -> None:
@@ -136,7 +169,7 @@ class Ledger:
         """Note that a trial raised an error or lost its process."""
         self._settle(self.trials[number], FAILED, reason)
 
-    def _settle(self, trial: dict[str, Any], status: Status, reason: str) -> None:
+    def _settle(self, trial: Row, status: Status, reason: str) -> None:
         """Change a trial's status; what has diverged stays so, whatever becomes of its process afterwards."""
         if trial.get("status") == DIVERGED:
             return
@@ -149,14 +182,12 @@ class Ledger:
         else:
             self._live.discard(trial["number"])
             self._ended.append(trial["number"])
-        if status in (DIVERGED, FAILED) and trial is self.best:
-            self._rank()
+        if trial is self.best and not counts(trial):
+            self._rank(self.trials.values())
         self._dirty = True
 
-    def _rank(self) -> None:
-        """Find the trial with the highest validation accuracy, the earlier one of two equal ones."""
-        usable = [t for t in self.trials.values() if "best_epoch" in t and t["status"] not in (DIVERGED, FAILED)]
-        self.best = max(usable, key=lambda trial: (trial["best_val_accuracy"], -trial["number"]), default=None)
+    def _rank(self, trials: Iterable[Row]) -> None:
+        self.best = next(iter(ranked(trials)), None)
 
     def publish(self, *, now: bool = False) -> None:
         """Write both tables if they changed and it is time, or ``now``.

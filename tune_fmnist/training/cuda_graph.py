@@ -62,7 +62,10 @@ class CapturedSteps:
         for done in range(self.count):
             if self._replay is None and done == _WARM_UP:
                 self._replay = self._capture()
-            (self._replay or self._one)()
+            if self._replay is None:
+                self._one()
+            else:
+                self._replay()
             if stop(done, self._logits[done * size : (done + 1) * size]):
                 break
         return self._logits[: (done + 1) * size].clone()

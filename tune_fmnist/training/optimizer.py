@@ -1,21 +1,25 @@
-"""A model's weights as one float32 vector: the optimizer's step on it, and the copy that the model computes with."""
+"""Adam and SGD on a model's weights as one float32 vector, and the copy that the model computes with."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tune_fmnist.models.config import Config
 from tune_fmnist.models.layers import gradients_of
 
 
-class Weights:
-    """The weights of a model in training.
+class Optimizer:
+    """The weights of a model in training, and the steps on them.
 
     The steps add up in float32.  In bfloat16 the model computes with a rounded copy, made once after each step instead
     of in each layer (Micikevicius et al. 2018, Mixed Precision Training).  One vector makes the optimizer's step one
-    call.  PyTorch's optimizers are called by their operators: what is around them costs 0.2 ms a step, a fifth of the
-    ANN's, and their first instance imports the compiler, which takes a process more than a second.
+    call.  PyTorch's optimizers are called by their operators: what is around them costs 0.2 ms per step, a fifth of the
+    ANN's, and their first instance imports the compiler, which takes more than a second.
 
     Args:
         model: whose parameters are to be trained; they are views of this object's vectors until ``release``.
@@ -80,10 +84,11 @@ class Weights:
             return {"weights": self._master, "momentum": self._momentum}
         return {"weights": self._master, "mean": self._mean, "square": self._square, "steps": self._steps}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up what ``state`` returned."""
+    def restore(self, state: Mapping[str, Tensor | NDArray[Any]]) -> None:
+        """Restore what ``state`` returned."""
         for name, tensor in self.state().items():
-            tensor.copy_(state[name])
+            value = state[name]
+            tensor.copy_(value if isinstance(value, Tensor) else torch.tensor(value))
         if self._copy is not self._master:
             self._copy.copy_(self._master)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from optuna.storages.journal import JournalFileBackend
 
 from tune_fmnist.base import signals
-from tune_fmnist.store.paths import STORAGE_PATIENCE_SECONDS, is_full
+from tune_fmnist.base.files import STORAGE_PATIENCE_SECONDS, is_full
 
 _RETRY_SECONDS = 0.5
 
@@ -28,7 +28,7 @@ class Journal(JournalFileBackend):
     disk at each record, of which a trial has a dozen.  Here the writer says when, with ``sync``.
 
     Args:
-        file: created, or taken up.
+        file: made if it is not there.
     """
 
     def __init__(self, file: Path) -> None:

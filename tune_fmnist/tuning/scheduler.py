@@ -11,11 +11,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from tune_fmnist.base.vocabulary import SchedulerName
-from tune_fmnist.tuning.searcher import METRIC
-
-GRACE_EPOCHS: Final = 1
-REDUCTION_FACTOR: Final = 3
-
+from tune_fmnist.store.jobs import JOB, METRIC, TrialJob
+from tune_fmnist.tuning.methods import SCHEDULER_ARGUMENTS
 
 _START_SECONDS = 30.0
 """How long a trial may take to get a process of its own before it is given that of a trial that has ended."""
@@ -35,7 +32,7 @@ class _InOrder(TrialScheduler):
         """
         now = time.monotonic()
         live = tune_controller.get_live_trials()
-        waiting = {trial.config["number"]: trial for trial in live if trial.status == Trial.PENDING}
+        waiting = {_job(trial).number: trial for trial in live if trial.status == Trial.PENDING}
         self._since = {number: self._since.get(number, now) for number in waiting}
         ready = [number for number, since in self._since.items() if not 0 < now - since < _START_SECONDS]
         return waiting[min(ready)] if ready else None
@@ -49,17 +46,19 @@ class Asha(_InOrder, ASHAScheduler):
     """
 
     def __init__(self, max_epochs: int) -> None:
+        self._max_epochs = max_epochs
+        self._known: set[int] = set()
         super().__init__(
             time_attr="epoch",
             metric=METRIC,
             mode="max",
             max_t=max_epochs,
-            grace_period=min(GRACE_EPOCHS, max_epochs),
-            reduction_factor=REDUCTION_FACTOR,
+            grace_period=min(SCHEDULER_ARGUMENTS["asha"]["grace"], max_epochs),
+            reduction_factor=SCHEDULER_ARGUMENTS["asha"]["reduction_factor"],
             brackets=1,
         )
 
-    def take_up(self, epochs: Iterable[Mapping[str, Any]]) -> None:
+    def resume(self, epochs: Iterable[Mapping[str, Any]]) -> None:
         """Fill the rungs with what an interrupted search reported: rows with number, epoch and val_accuracy, in order.
 
         A trial that goes on is judged at a rung only once: trials are known by their number, not by Ray's name.
@@ -67,28 +66,32 @@ class Asha(_InOrder, ASHAScheduler):
         # ASHA does not look at the controller.
         tune_controller: Any = None
         for row in epochs:
-            named = _named(row["number"])
-            if named.trial_id not in self._trial_info:
-                super().on_trial_add(tune_controller, named)
-            super().on_trial_result(tune_controller, named, dict(row))
+            self._admit(tune_controller, row["number"])
+            super().on_trial_result(tune_controller, _named(row["number"]), dict(row))
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Admit a trial, by its number."""
-        super().on_trial_add(tune_controller, _named(trial.config["number"]))
+        self._admit(tune_controller, _job(trial).number)
+
+    def _admit(self, tune_controller: Any, number: int) -> None:
+        if number not in self._known:
+            self._known.add(number)
+            super().on_trial_add(tune_controller, _named(number))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Return whether the trial goes on; its result counts in its rung either way."""
-        action: str = super().on_trial_result(tune_controller, _named(trial.config["number"]), result)
-        spared = trial.config["number"] == 0 and result["epoch"] < self._max_t
+        number = _job(trial).number
+        action: str = super().on_trial_result(tune_controller, _named(number), result)
+        spared = number == 0 and result["epoch"] < self._max_epochs
         return _judged(trial, result) or (TrialScheduler.CONTINUE if spared else action)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Count a trial's last result."""
-        super().on_trial_complete(tune_controller, _named(trial.config["number"]), result)
+        super().on_trial_complete(tune_controller, _named(_job(trial).number), result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Forget a trial that never ran."""
-        super().on_trial_remove(tune_controller, _named(trial.config["number"]))
+        super().on_trial_remove(tune_controller, _named(_job(trial).number))
 
 
 def _judged(trial: Trial, result: Mapping[str, Any]) -> str | None:
@@ -96,10 +99,15 @@ def _judged(trial: Trial, result: Mapping[str, Any]) -> str | None:
 
     The rungs lack what had not reached the tables, so that the same epoch might be judged otherwise now.
     """
-    judged, ended = trial.config["judged"], trial.config["ended"]
-    if ended and result["epoch"] == judged:
+    job = _job(trial)
+    if job.ended and result["epoch"] == job.judged:
         return str(TrialScheduler.STOP)
-    return str(TrialScheduler.CONTINUE) if result["epoch"] <= judged else None
+    return str(TrialScheduler.CONTINUE) if result["epoch"] <= job.judged else None
+
+
+def _job(trial: Trial) -> TrialJob:
+    job: TrialJob = trial.config[JOB]
+    return job
 
 
 def _named(number: int) -> Any:
@@ -113,18 +121,12 @@ class Fifo(_InOrder, FIFOScheduler):
     def __init__(self, max_epochs: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
-    def take_up(self, epochs: Iterable[Mapping[str, Any]]) -> None:
+    def resume(self, epochs: Iterable[Mapping[str, Any]]) -> None:
         """Need nothing of what an interrupted search reported."""
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Return that the trial goes on, unless it had ended here before the search was interrupted."""
         return _judged(trial, result) or str(TrialScheduler.CONTINUE)
 
-
-ARGUMENTS: Final[dict[SchedulerName, dict[str, Any]]] = {
-    "asha": {"grace": GRACE_EPOCHS, "reduction_factor": REDUCTION_FACTOR},
-    "fifo": {},
-}
-"""Recorded in search.json."""
 
 SCHEDULERS: Final[dict[SchedulerName, type[Asha] | type[Fifo]]] = {"asha": Asha, "fifo": Fifo}

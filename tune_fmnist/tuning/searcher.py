@@ -1,4 +1,4 @@
-"""Optuna behind Ray's Searcher interface, told the truth about stopped, diverged and failed trials."""
+"""Optuna behind Ray's Searcher interface: it learns how each trial really ended."""
 
 from __future__ import annotations
 
@@ -7,27 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from tune_fmnist.base.vocabulary import DIVERGED, FAILED, RUNNING, STOPPED, SearcherName
+from tune_fmnist.base.seeds import derived_seed
+from tune_fmnist.base.vocabulary import DIVERGED, FAILED, RUNNING, STOPPED, Origin, SearcherName
 from tune_fmnist.models.config import Config, baseline
+from tune_fmnist.store.jobs import JOB, METRIC, RESULT, EpochResult, TrialJob
+from tune_fmnist.tuning.methods import SEARCHER_ARGUMENTS
 from tune_fmnist.tuning.optuna_journal import Journal
 from tune_fmnist.tuning.space import CategoricalParameter, IntParameter, Parameter, Space, Value
-
-METRIC: Final = "val_accuracy"
-"""What a search maximises: the name in a trial's report."""
-
-SAMPLER_ARGUMENTS: Final[dict[SearcherName, dict[str, Any]]] = {
-    "tpe": {"n_startup_trials": 10, "n_ei_candidates": 24, "multivariate": True, "constant_liar": True},
-    "gp": {"n_startup_trials": 10, "deterministic_objective": False},
-    "random": {},
-}
-"""Arguments spelled out and recorded in search.json, because Optuna's defaults change between releases."""
 
 SAMPLERS: Final[dict[SearcherName, Callable[..., BaseSampler]]] = {
     "tpe": TPESampler,
@@ -42,7 +34,7 @@ class OptunaSearcher(Searcher):
     A trial that reached the last epoch is COMPLETE with its best validation accuracy, one that ended earlier is PRUNED
     with its last step, one that diverged or failed is FAIL.  Ray's own ``OptunaSearch`` tells all of them COMPLETE.
 
-    Trial 0 is the founding report's configuration.  If it lies outside the space, the study holds it as a FAIL without
+    Trial 0 is the baseline.  If it lies outside the space, the study holds it as a FAIL without
     parameters, the one state that no sampler learns from.
 
     Args:
@@ -50,7 +42,7 @@ class OptunaSearcher(Searcher):
         searcher: which sampler.
         seed: of the sampler and, with a trial's number, of each trial.
         max_epochs: the length of a trial that is not stopped.
-        journal: the file of the study, created or taken up.
+        journal: the file of the study, made if it is not there.
         name: the study's name.
     """
 
@@ -58,8 +50,8 @@ class OptunaSearcher(Searcher):
         self, space: Space, searcher: SearcherName, *, seed: int, max_epochs: int, journal: Path, name: str
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
-        self._space, self._seed, self._max_epochs = space, seed, max_epochs
-        arguments = SAMPLER_ARGUMENTS[searcher]
+        self._space, self._searcher, self._seed, self._max_epochs = space, searcher, seed, max_epochs
+        arguments = SEARCHER_ARGUMENTS[searcher]
         if searcher == "tpe" and space.conditional():
             arguments = {**arguments, "group": True}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -73,8 +65,8 @@ class OptunaSearcher(Searcher):
         known = len(self.study.get_trials(deepcopy=False))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # A search that is taken up must not draw once more what it drew before.
-            self.study.sampler = SAMPLERS[searcher](seed=trial_seed(seed, known) if known else seed, **arguments)
+            # A resumed search must not draw once more what it drew before.
+            self.study.sampler = SAMPLERS[searcher](seed=derived_seed(seed, known) if known else seed, **arguments)
         self._running: dict[str, _Running] = {}
         self._unfinished: list[int] = []
         if not known:
@@ -91,7 +83,7 @@ class OptunaSearcher(Searcher):
         for start in self._space.start:
             self.study.enqueue_trial(start)
 
-    def take_up(self, trials: Mapping[int, Mapping[str, Any]]) -> None:
+    def resume(self, trials: Mapping[int, Mapping[str, Any]]) -> None:
         """Reconcile the study with the trials of an interrupted search, given as rows of ``trials.parquet`` by number.
 
         A trial that the study holds as RUNNING is told as the table has it if it has ended there.  One that has not is
@@ -124,42 +116,55 @@ class OptunaSearcher(Searcher):
         return _Running(trial, dict(frozen.intermediate_values), frozen.state)
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
-        """Return the next trial's job: its number, seed, configuration and length."""
+        """Return the next trial's job, in what Ray takes for its configuration."""
         if self._unfinished and self._unfinished[0] == 0 and self._is_outside():
             self._unfinished.pop(0)
-            return self._job(0, baseline(self._space.model))
+            return {JOB: self._job(0, baseline(self._space.model), "baseline")}
         running = self._take(self._unfinished.pop(0)) if self._unfinished else _Running(self.study.ask(), {})
         config = self._space.sample(lambda name, parameter: _suggest(running.trial, name, parameter))
         self._running[trial_id] = running
         # A trial that is in the tables must have its parameters in the study, whatever happens to this machine.
         self._journal.sync()
-        return self._job(running.trial.number, config, running)
+        return {JOB: self._job(running.trial.number, config, self._origin(running.trial.number), running)}
 
-    def _job(self, number: int, config: Config, known: _Running | None = None) -> dict[str, Any]:
+    def _origin(self, number: int) -> Origin | None:
+        """Return who proposed a trial; a sampler does not tell its random draws from those of its model."""
+        if number == 0:
+            return "baseline"
+        if number <= len(self._space.start):
+            return "start"
+        return "random" if self._searcher == "random" else None
+
+    def _job(self, number: int, config: Config, origin: Origin | None, known: _Running | None = None) -> TrialJob:
         """Return a trial's job; the scheduler let it go on after epoch ``judged``, or ``ended`` it there."""
-        judged = max(known.steps, default=0) if known else 0
-        ended = known is not None and known.state in (TrialState.PRUNED, TrialState.COMPLETE)
-        seed = trial_seed(self._seed, number)
-        job = {"number": number, "seed": seed, "max_epochs": self._max_epochs, "config": config.model_dump()}
-        return job | {"judged": judged, "ended": ended}
+        return TrialJob(
+            number=number,
+            seed=derived_seed(self._seed, number),
+            config=config,
+            max_epochs=self._max_epochs,
+            origin=origin,
+            judged=max(known.steps, default=0) if known else 0,
+            ended=known is not None and known.state in (TrialState.PRUNED, TrialState.COMPLETE),
+        )
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Report an epoch that is not the trial's last."""
         if trial_id in self._running:
-            self._running[trial_id].report(result)
+            self._running[trial_id].report(result[RESULT])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the study how a trial ended; ``result`` is its last report."""
+        """Tell the study how a trial ended; ``result`` is what it reported last."""
         if trial_id not in self._running:
             return
         running = self._running.pop(trial_id)
         if running.ended:
             return
-        if error or result is None or result["diverged"]:
+        last: EpochResult | None = result[RESULT] if result else None
+        if error or last is None or last.diverged:
             self.study.tell(running.trial, state=TrialState.FAIL)
         else:
-            running.report(result)
-            if result["epoch"] < self._max_epochs:
+            running.report(last)
+            if last.epoch < self._max_epochs:
                 self.study.tell(running.trial, state=TrialState.PRUNED)
             else:
                 self.study.tell(running.trial, max(running.steps.values()))
@@ -177,8 +182,8 @@ class OptunaSearcher(Searcher):
         """Write nothing: the journal holds all that the study knows, and Ray's pickles would run code when loaded."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Refuse: a search is taken up from its journal and its tables, never from Ray's snapshot."""
-        raise NotImplementedError("a search is taken up from its journal and tables")
+        """Refuse: a search resumes from its journal and its tables, never from Ray's snapshot."""
+        raise NotImplementedError("a search resumes from its journal and tables")
 
 
 class _Running(NamedTuple):
@@ -192,16 +197,11 @@ class _Running(NamedTuple):
     def ended(self) -> bool:
         return self.state.is_finished()
 
-    def report(self, result: dict[str, Any]) -> None:
+    def report(self, result: EpochResult) -> None:
         # A trial that was cut off reports what it had reported before once more.
-        if result["epoch"] not in self.steps and not self.ended:
-            self.steps[result["epoch"]] = result[METRIC]
-            self.trial.report(result[METRIC], result["epoch"])
-
-
-def trial_seed(seed: int, number: int) -> int:
-    """Return the seed of a trial: 32 bits, unrelated between trials and between searches."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        if result.epoch not in self.steps and not self.ended:
+            self.steps[result.epoch] = result.val_accuracy
+            self.trial.report(result.val_accuracy, result.epoch)
 
 
 def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.errors import InputError, KeyPath, invalid
 from tune_fmnist.base.vocabulary import ModelName
-from tune_fmnist.models.config import FAMILIES, Config, to_config
+from tune_fmnist.models.config import FAMILIES, Config, Strict, to_config
 
 Value = bool | int | float | str
 
@@ -27,11 +27,7 @@ def _scalar(value: Any) -> Any:
 _Scalar = Annotated[Value, BeforeValidator(_scalar)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class _Parameter(_Strict):
+class _Parameter(Strict):
     """What every parameter may have: ``when`` lets it exist only beside these values of earlier parameters."""
 
     when: dict[str, _Scalar] = Field(default_factory=dict)
@@ -98,16 +94,21 @@ class CategoricalParameter(_Parameter):
         return any(choice == value and isinstance(choice, bool) == isinstance(value, bool) for choice in self.choices)
 
 
+_TYPES: Final[dict[str, type[IntParameter | FloatParameter | CategoricalParameter]]] = {
+    "int": IntParameter,
+    "float": FloatParameter,
+    "categorical": CategoricalParameter,
+}
 Parameter = Annotated[IntParameter | FloatParameter | CategoricalParameter, Field(discriminator="type")]
 
 
-class Space(_Strict):
+class Space(Strict):
     """The configurations a search chooses from.
 
     Attributes:
         model: the family.
         parameters: what is searched, in the order in which it is sampled.
-        fixed: values that differ from the founding report's but are not searched.
+        fixed: values that differ from the baseline's but are not searched.
         start: parameter values, whole or in part, to try right after trial 0.
     """
 
@@ -143,9 +144,6 @@ class Space(_Strict):
         return any(parameter.when for parameter in self.parameters.values())
 
 
-_GATE = TypeAdapter(Space)
-
-
 def from_values(values: Mapping[str, Any], *, file: str | None = None) -> Space:
     """Turn what TOML or JSON gave into a space.
 
@@ -153,22 +151,24 @@ def from_values(values: Mapping[str, Any], *, file: str | None = None) -> Space:
         InputError: naming the file, the first bad key and its value.
     """
     try:
-        space = _GATE.validate_python(dict(values))
+        space = Space.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"]]
-        if path[:1] == ["parameters"]:
-            # After the parameter's name comes the type that it was read as.
-            del path[2:3]
-        shown = "" if isinstance(first["input"], Mapping) else f"{first['input']!r} "
-        what, mend = f"{shown}is refused", first["msg"].removeprefix("Value error, ")
-        if first["type"] == "missing":
-            what = "is missing"
-        elif first["type"] == "extra_forbidden":
-            what, mend = f"{shown}is refused: there is no such key", "correct it or remove it"
-        raise InputError(what, file=file, key=".".join(path), mend=mend) from None
+        raise invalid(error, file=file, known=_known_keys, name=_key) from None
     _check_against_family(space, file)
     return space
+
+
+def _known_keys(path: KeyPath) -> Collection[str]:
+    """Return the keys that may stand beside the one at the end of Pydantic's path."""
+    if path[:1] == ("parameters",) and len(path) > 3:
+        return _TYPES[str(path[2])].model_fields
+    return Space.model_fields
+
+
+def _key(path: KeyPath) -> str:
+    """Return a key as the file has it: after a parameter's name Pydantic puts the type that it was read as."""
+    named = path[:2] + path[3:] if path[:1] == ("parameters",) else path
+    return ".".join(map(str, named))
 
 
 def read_space(path: Path) -> Space:
@@ -181,11 +181,11 @@ def read_space(path: Path) -> Space:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"cannot be read ({error})", file=path, key="--space", mend="name a file in TOML, encoded as UTF-8"
+            f"cannot be read ({error})", file=path, key="--space", hint="name a file in TOML, encoded as UTF-8"
         ) from None
     except (ValueError, RecursionError) as error:
         # Beside its own error tomllib lets pass those of a number with too many digits and of too deep a nesting.
-        raise InputError(f"is not TOML ({error})", file=path, mend="see https://toml.io") from None
+        raise InputError(f"is not TOML ({error})", file=path, hint="see https://toml.io") from None
     return from_values(values, file=str(path))
 
 
@@ -200,52 +200,76 @@ def to_json(space: Space) -> dict[str, Any]:
 
 def _check_against_family(space: Space, file: str | None) -> None:
     """Refuse parameters that the family does not have, cannot take at their bounds, or that contradict each other."""
+    _check_names(space, file)
+    _accept(space, {}, "fixed", file)
+    settled: dict[str, Value] = {**FAMILIES[space.model]().model_dump(), **space.fixed}
+    earlier = settled.keys() - space.parameters.keys()
+    for name, parameter in space.parameters.items():
+        _check_condition(space, name, earlier, settled, file)
+        earlier.add(name)
+        for end in _ends(parameter):
+            _accept(space, {**parameter.when, name: end}, f"parameters.{name}", file)
+    _check_start(space, file)
+
+
+def _check_names(space: Space, file: str | None) -> None:
     fields = FAMILIES[space.model].model_fields
     known = ", ".join(sorted(fields.keys() - {"model"}))
     for section, names in (("parameters", space.parameters), ("fixed", space.fixed)):
         for name in names:
+            key = f"{section}.{name}"
             if name not in fields or name == "model":
-                raise InputError(
-                    f"{space.model} has no parameter {name!r}", file=file, key=f"{section}.{name}", mend=f"use {known}"
-                )
+                what = f"{space.model} has no parameter {name!r}"
+                raise InputError(what, file=file, key=key, hint=f"use one of {known}")
             if name in space.fixed and name in space.parameters:
-                raise InputError(
-                    f"{name!r} is both searched and fixed", file=file, key=f"fixed.{name}", mend="remove one of the two"
-                )
+                what = f"{name!r} is both searched and fixed"
+                raise InputError(what, file=file, key=f"fixed.{name}", hint="remove one of the two")
 
-    def accept(values: Mapping[str, Value], section: str, name: str | None = None) -> None:
-        try:
-            to_config({**space.fixed, **values, "model": space.model})
-        except InputError as error:
-            raise InputError(error.what, file=file, key=f"{section}.{name or error.key}", mend=error.mend) from None
 
-    accept({}, "fixed")
-    settled = {**FAMILIES[space.model]().model_dump(), **space.fixed}
-    earlier = set(fields) - space.parameters.keys()
-    for name, parameter in space.parameters.items():
-        for key, value in parameter.when.items():
-            where = f"parameters.{name}.when.{key}"
-            if key not in earlier:
-                raise InputError(
-                    f"{key!r} is not settled before {name!r}", file=file, key=where, mend="name a parameter above it"
-                )
-            other = space.parameters.get(key)
-            if not (other and other.contains(value)) and not (settled[key] == value and (not other or other.when)):
-                raise InputError(f"{key!r} is never {value!r}", file=file, key=where, mend="use a value that it takes")
-        earlier.add(name)
-        for end in _ends(parameter):
-            accept({**parameter.when, name: end}, "parameters", name)
+def _check_condition(
+    space: Space, name: str, earlier: Collection[str], settled: Mapping[str, Value], file: str | None
+) -> None:
+    """Refuse a ``when`` that names a parameter below it, or a value that the other one never has."""
+    for key, value in space.parameters[name].when.items():
+        where = f"parameters.{name}.when.{key}"
+        if key not in earlier:
+            what = f"{key!r} has no value before {name!r}"
+            raise InputError(what, file=file, key=where, hint="name a parameter above it")
+        other = space.parameters.get(key)
+        searched = other is not None and other.contains(value)
+        # A parameter that does not always exist has its default where it does not.
+        by_default = settled[key] == value and (other is None or bool(other.when))
+        if not searched and not by_default:
+            raise InputError(f"{key!r} is never {value!r}", file=file, key=where, hint="use a value that it takes")
+
+
+def _check_start(space: Space, file: str | None) -> None:
     for place, start in enumerate(space.start):
         for name, value in start.items():
             if name not in space.parameters or not space.parameters[name].contains(value):
-                raise InputError(
-                    f"{value!r} is not in the space", file=file, key=f"start.{place}.{name}", mend="widen it or change"
-                )
+                what, key = f"{value!r} is not in the space", f"start.{place}.{name}"
+                raise InputError(what, file=file, key=key, hint="change it or widen the space")
         conditions = {key: value for name in start for key, value in space.parameters[name].when.items()}
-        accept({**conditions, **start}, f"start.{place}")
+        _accept(space, {**conditions, **start}, f"start.{place}", file)
+
+
+def _accept(space: Space, values: Mapping[str, Value], section: str, file: str | None) -> None:
+    """Refuse parameter values that the family cannot take."""
+    try:
+        to_config({**space.fixed, **values, "model": space.model})
+    except InputError as error:
+        key = section if section.endswith(f".{error.key}") else f"{section}.{error.key}"
+        raise InputError(error.what, file=file, key=key, hint=error.hint) from None
 
 
 def _ends(parameter: Parameter) -> list[Value]:
     if isinstance(parameter, CategoricalParameter):
         return list(parameter.choices)
     return [parameter.low, parameter.high]
+
+
+def default_space(model: str) -> Path:
+    """Return the search space that comes with the package, from the wheel or from a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "search_spaces" / f"{model}.toml"
+    return installed if installed.exists() else package.parent / "search_spaces" / f"{model}.toml"

@@ -1,19 +1,22 @@
-"""What a search is to do: the command's options, checked, and the design that its record keeps for ``--resume``."""
+"""The options of a search, as given and checked, and the settings that follow from them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName
-from tune_fmnist.store.paths import default_space
-from tune_fmnist.tuning.space import Space, from_values, read_space, to_json
+from tune_fmnist.store.record import RetrainPlan, SchedulerSettings, SearcherSettings, SearchRecord, Settings
+from tune_fmnist.tuning.methods import SCHEDULER_ARGUMENTS, SEARCHER_ARGUMENTS
+from tune_fmnist.tuning.space import Space, default_space, from_values, read_space, to_json
 
-DEFAULT_SIZE: Final[dict[str, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 5)}
+DEFAULT_SIZE: Final[dict[ModelName, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 5)}
 """Trials and epochs of a search of about ten minutes on two cores, the retrains included."""
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -21,21 +24,26 @@ _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 def _seconds(value: Any) -> Any:
     """Return ``90``, ``"90"``, ``"90s"``, ``"10m"`` or ``"1.5h"`` as seconds."""
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())):
+    if not isinstance(value, str):
+        return value
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip()):
         return float(match[1]) * _UNITS[match[2]]
-    return value
+    raise ValueError("write it as 90s, 10m or 2h")
 
 
 Seconds = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_seconds)]
 
 
-class Plan(BaseModel):
-    """The options of ``search``, checked; the names are those of the command line, None is what was not given."""
+class Options(BaseModel):
+    """The options of ``search`` and ``retrain``, checked; the names are those of the command line.
+
+    None is what was not given.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: ModelName | None = None
-    space: Path | None = None
+    space: Path | dict[str, Any] | None = None
     trials: int | None = Field(default=None, ge=1)
     max_epochs: int | None = Field(default=None, ge=1, le=1000)
     time_budget: Seconds = None
@@ -58,128 +66,114 @@ class Plan(BaseModel):
     resume: bool = False
 
     @classmethod
-    def of(cls, **options: Any) -> Plan:
+    def of(cls, **given: Any) -> Options:
         """Check options; raise ``InputError`` naming the first bad one and its value."""
         try:
-            return cls(**options)
+            return cls(**given)
         except ValidationError as error:
-            first = error.errors()[0]
-            option = "--" + str(first["loc"][0]).replace("_", "-")
-            raise InputError(f"{first['input']!r} is refused", key=option, mend=first["msg"].lower()) from None
+            known = [option(name) for name in cls.model_fields]
+            raise invalid(error, known=lambda path: known, name=lambda path: option(str(path[0]))) from None
 
 
-RECORDED: Final = (
-    *("name", "search_id", "state", "model", "seed", "trials", "max_epochs", "limit_train", "searcher", "scheduler"),
-    *("retrain_plan", "space", "images", "train_size", "split_hash", "started_at", "resumed_at", "search_seconds"),
-)
-"""What ``search.json`` must hold for the search to be taken up."""
+def option(name: str) -> str:
+    """Return how an option is written on the command line."""
+    return f"--{name.replace('_', '-')}"
 
 
-class Design(BaseModel):
-    """What makes a search that search, and how its best are retrained."""
+@contextmanager
+def python_names() -> Iterator[None]:
+    """Name parameters as Python does, instead of options, in an ``InputError`` of the block."""
+    options = {option(name): name for name in Options.model_fields}
 
-    model_config = ConfigDict(frozen=True)
+    def renamed(text: str) -> str:
+        # Another program's options stay as they are.
+        return re.sub(r"--[a-z-]+", lambda match: options.get(match[0], match[0]), text)
 
-    model: ModelName
-    space: Space
-    trials: int
-    max_epochs: int
-    searcher: SearcherName
-    scheduler: SchedulerName
-    seed: int
-    limit_train: int | None
-    retrain: bool
-    top_k: int
-    retrain_seeds: int
-
-    @classmethod
-    def new(cls, plan: Plan) -> Design:
-        """Return the design of a new search: the plan, and defaults where it is silent.
-
-        Raises:
-            InputError: there is no model, or the space is not one of the model's.
-        """
-        if plan.model is None:
-            raise InputError("is missing", key="--model", mend="use ann or cnn")
-        trials, max_epochs = DEFAULT_SIZE[plan.model]
-        return cls(
-            model=plan.model,
-            space=_space(plan, plan.model),
-            trials=plan.trials or trials,
-            max_epochs=plan.max_epochs or max_epochs,
-            searcher=plan.searcher or "tpe",
-            scheduler=plan.scheduler or "asha",
-            seed=plan.seed or 0,
-            limit_train=plan.limit_train,
-            retrain=plan.retrain is not False,
-            top_k=plan.top_k or 3,
-            retrain_seeds=plan.retrain_seeds or 3,
-        )
-
-    @classmethod
-    def recorded(cls, info: dict[str, Any], plan: Plan, file: Path) -> Design:
-        """Return the design of a search that is taken up: more trials and other retrains are welcome.
-
-        Args:
-            info: what ``search.json`` holds.
-            plan: what is asked for now.
-            file: where ``search.json`` is.
-
-        Raises:
-            InputError: the plan contradicts the record, or the recorded space is none.
-        """
-        wanted = info["retrain_plan"]
-        design = cls(
-            model=info["model"],
-            space=from_values(info["space"], file=str(file)),
-            trials=max(info["trials"], plan.trials or 0),
-            max_epochs=info["max_epochs"],
-            searcher=info["searcher"]["name"],
-            scheduler=info["scheduler"]["name"],
-            seed=info["seed"],
-            limit_train=info["limit_train"],
-            retrain=wanted["wanted"] if plan.retrain is None else plan.retrain,
-            top_k=plan.top_k or wanted["top_k"],
-            retrain_seeds=plan.retrain_seeds or wanted["seeds"],
-        )
-        for name in ("model", "trials", "max_epochs", "searcher", "scheduler", "seed", "limit_train"):
-            given, known = getattr(plan, name), getattr(design, name)
-            if given is not None and given != known:
-                raise InputError(
-                    f"{given!r} is not the search's" + ("" if known is None else f" {known!r}"),
-                    file=file,
-                    key=f"--{name.replace('_', '-')}",
-                    mend="leave it out, or begin a new search",
-                )
-        if plan.space is not None and _space(plan, design.model) != design.space:
-            raise InputError(
-                "is not the search's space", file=plan.space, key="--space", mend="leave it out, or begin a new search"
-            )
-        return design
-
-    def record(self) -> dict[str, Any]:
-        """Return what ``recorded`` reads, for ``search.json``."""
-        from tune_fmnist.tuning.scheduler import ARGUMENTS
-        from tune_fmnist.tuning.searcher import SAMPLER_ARGUMENTS
-
-        return {
-            "model": self.model,
-            "seed": self.seed,
-            "trials": self.trials,
-            "max_epochs": self.max_epochs,
-            "limit_train": self.limit_train,
-            "searcher": {"name": self.searcher, **SAMPLER_ARGUMENTS[self.searcher]},
-            "scheduler": {"name": self.scheduler, **ARGUMENTS[self.scheduler]},
-            "retrain_plan": {"wanted": self.retrain, "top_k": self.top_k, "seeds": self.retrain_seeds},
-            "space": to_json(self.space),
-        }
+    try:
+        yield
+    except InputError as error:
+        key = None if error.key is None else renamed(error.key)
+        raise InputError(renamed(error.what), file=error.file, key=key, hint=renamed(error.hint)) from None
 
 
-def _space(plan: Plan, model: ModelName) -> Space:
-    file = plan.space or default_space(model)
-    space = read_space(file)
+def new_settings(options: Options) -> tuple[Settings, Space]:
+    """Return the settings of a new search: the options, and defaults where they are silent.
+
+    Raises:
+        InputError: there is no model, or the space is not one of the model's.
+    """
+    if options.model is None:
+        raise InputError("missing", key="--model", hint="use ann or cnn")
+    trials, max_epochs = DEFAULT_SIZE[options.model]
+    searcher, scheduler = options.searcher or "tpe", options.scheduler or "asha"
+    space = _space(options, options.model)
+    settings = Settings(
+        model=options.model,
+        seed=options.seed or 0,
+        trials=options.trials or trials,
+        max_epochs=options.max_epochs or max_epochs,
+        limit_train=options.limit_train,
+        searcher=SearcherSettings(name=searcher, **SEARCHER_ARGUMENTS[searcher]),
+        scheduler=SchedulerSettings(name=scheduler, **SCHEDULER_ARGUMENTS[scheduler]),
+        retrain_plan=RetrainPlan(
+            wanted=options.retrain is not False, top_k=options.top_k or 3, seeds=options.retrain_seeds or 3
+        ),
+        space=to_json(space),
+    )
+    return settings, space
+
+
+def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space:
+    """Check the options of a resumed search, put into its record what may change, and return its space.
+
+    Only the number of trials, which may grow, and the retrains may change.
+
+    Args:
+        options: what is asked for now.
+        record: of the search.
+        file: where the record lies.
+
+    Raises:
+        InputError: the options contradict the record, or the recorded space cannot be used.
+    """
+    space = from_values(record.space, file=str(file))
+    known: Mapping[str, Any] = {
+        "model": record.model,
+        "max_epochs": record.max_epochs,
+        "searcher": record.searcher.name,
+        "scheduler": record.scheduler.name,
+        "seed": record.seed,
+        "limit_train": record.limit_train,
+    }
+    for name, value in known.items():
+        given = getattr(options, name)
+        if given is not None and given != value:
+            raise _contradiction(f"{given!r} is not the search's {value!r}", name, file)
+    if options.trials is not None and options.trials < record.trials:
+        raise _contradiction(f"{options.trials} trials are fewer than the search's {record.trials}", "trials", file)
+    if options.space is not None and _space(options, record.model) != space:
+        raise _contradiction("is not the search's space", "space", file)
+    record.trials = options.trials or record.trials
+    plan = record.retrain_plan
+    record.retrain_plan = RetrainPlan(
+        wanted=plan.wanted if options.retrain is None else options.retrain,
+        top_k=options.top_k or plan.top_k,
+        seeds=options.retrain_seeds or plan.seeds,
+    )
+    return space
+
+
+def _contradiction(what: str, name: str, file: Path) -> InputError:
+    return InputError(what, file=file, key=option(name), hint="leave it out, or begin a new search")
+
+
+def _space(options: Options, model: ModelName) -> Space:
+    if isinstance(options.space, dict):
+        file, space = None, from_values({"model": model, **options.space}, file="space")
+    else:
+        file = options.space or default_space(model)
+        space = read_space(file)
     if space.model != model:
-        raise InputError(
-            f"{space.model!r} is not {model!r}", file=file, key="model", mend="give the --model of the space"
-        )
+        what = f"the space is one of {space.model!r}, not of {model!r}"
+        raise InputError(what, file=file, key="model", hint="give the --model of the space")
     return space

@@ -1,0 +1,421 @@
+"""The page and the README's table say what the tables say, whatever part of them is there."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.fake_search import START, add_retrains, edit_trials, make_search, mean_of
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.metrics import confusion
+from tune_fmnist.base.vocabulary import FASHION_MNIST
+from tune_fmnist.reporting.page import write_page
+from tune_fmnist.reporting.readme_table import MARKS, results_table, write_between
+from tune_fmnist.reporting.results import Results
+from tune_fmnist.reporting.statistics import confusion_sentence, summarise
+from tune_fmnist.store import tables
+
+CLASSES = FASHION_MNIST.classes
+
+
+@pytest.fixture
+def searched(tmp_path: Path) -> Results:
+    """A search whose best configuration is far better than the baseline."""
+    results = make_search(tmp_path / "fake", trials=8)
+    add_retrains(results, [0.9, 0.1], baseline=0.1)
+    return results
+
+
+def text_of(page: Path) -> str:
+    """Return the words of a page: no markup, no entities, single blanks."""
+    body = re.sub(r"<style>.*?</style>|<img[^>]*>", " ", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def test_page_needs_no_other_file_and_no_network(searched: Results) -> None:
+    page = write_page(searched.paths.folder)
+    source = page.read_text(encoding="utf-8")
+    assert page == searched.paths.page
+    assert set(re.findall(r"(?:src|href)=\"([^;]*)", source)) == {"data:image/png"}
+    assert not re.search(r"<script|<link|<iframe|@import|url\(|http", source)
+    assert "prefers-color-scheme: dark" in source
+
+
+def test_figures_are_files_and_stand_in_the_page(searched: Results) -> None:
+    source = write_page(searched.paths.folder).read_text(encoding="utf-8")
+    files = sorted(searched.paths.figures.iterdir())
+    assert [file.name for file in files] == [
+        "best_so_far.png",
+        "confusion.png",
+        "learning_curves.png",
+        "test_accuracy.png",
+        "training_curves.png",
+    ]
+    for file in files:
+        assert file.read_bytes().startswith(b"\x89PNG")
+        assert base64.b64encode(file.read_bytes()).decode() in source
+
+
+def test_page_gives_the_numbers_of_the_tables(searched: Results) -> None:
+    text = text_of(write_page(searched.paths.folder))
+    retrains = searched.retrains
+    baseline = retrains.loc[retrains["is_baseline"], "config_id"].iloc[0]
+    summary = summarise(searched.predictions, baseline).set_index("config_id")
+    for name, row in summary.iterrows():
+        assert f"{mean_of(searched, str(name)) * 100:.2f} %" in text
+        assert f"{row['low'] * 100:.2f} to {row['high'] * 100:.2f} %" in text
+        assert f"std {retrains[retrains['config_id'] == name]['test_accuracy'].std() * 100:.2f} %" in text
+    best = retrains.loc[retrains["rank"] == 1, "config_id"].iloc[0]
+    difference = mean_of(searched, best) - mean_of(searched, baseline)
+    assert f"That is {difference * 100:.2f} percentage points more" in text
+    assert f"{difference * 100:+.2f}" in text
+    low, high = summary.loc[best, ["difference_low", "difference_high"]] * 100
+    assert f"interval of the difference {low:.2f} to {high:.2f}" in text
+    own = searched.predictions[searched.predictions["config_id"] == best]
+    theirs = np.mean(retrains.loc[retrains["is_baseline"], "class_accuracy"].tolist(), axis=0)
+    for number, name in enumerate(CLASSES):
+        right = (own["predicted"] == number)[own["label"] == number].mean()
+        gap = f"{(right - theirs[number]) * 100:+.2f}".replace("-", "\N{MINUS SIGN}")
+        assert f"{name} {right * 100:.2f} % {theirs[number] * 100:.2f} % {gap}" in text
+    assert (
+        confusion_sentence(confusion(own["label"].to_numpy(), own["predicted"].to_numpy(), len(CLASSES)), CLASSES)
+        in text
+    )
+    assert "The test images were read 9 times" in text
+    assert "Baseline, as published 60,000 training images 88.18 % 86.98 % 1 seed" in text
+
+
+def test_page_tells_how_the_trials_ended(searched: Results) -> None:
+    text = text_of(write_page(searched.paths.folder))
+    trials, epochs = searched.trials, searched.epochs
+    counts = trials["status"].value_counts()
+    states = ", ".join(f"{counts[name]} {name}" for name in ("running", "completed", "stopped", "diverged", "failed"))
+    seconds = round((epochs["reported_at"].max() - START).total_seconds())
+    assert f"8 trials ({states}), {len(epochs)} epochs of the 40 that" in text
+    assert f"would take, in {seconds} s." in text
+    assert "trial 3 diverged: training loss nan in epoch 2" in text
+    assert "trial 4 failed: RuntimeError: <out of memory> & lost" in text
+    for row in trials[~trials["status"].isin(["diverged", "failed"])].to_dict("records"):
+        assert (
+            f"{row['number']} {row['best_val_accuracy'] * 100:.2f} % {row['best_epoch']:.0f} {row['epochs']} "
+            f"{row['status']} {row['config_learning_rate']:.3g} {row['config_schedule']} {row['config_hidden1']}"
+        ) in text
+    assert (
+        "The same in all trials: batch_size 64, optimizer adam, momentum 0, weight_decay 0, flip no, shift 0." in text
+    )
+
+
+def test_page_tells_how_it_was_computed(searched: Results) -> None:
+    text = text_of(write_page(searched.paths.folder))
+    for part in (
+        "command python -m tune_fmnist.search --model ann",
+        "seed 0",
+        "split hash " + "c0ffee" * 10,
+        "versions torch 2.15.0, ray 2.60.0",
+        "hardware processor a processor, cores 2, memory 8.0 GiB",
+        "time in all 9:31 min",
+        "utilisation 97 %",
+    ):
+        assert part in text
+    assert "git commit" not in text
+
+
+def test_page_defines_the_baseline_once(searched: Results) -> None:
+    text = text_of(write_page(searched.paths.folder))
+    assert text.count("Fashion-MNIST Classification using ANN and CNN") == 1
+    assert 'Baseline: the ANN of the report "Fashion-MNIST Classification using ANN and CNN"' in text
+    assert "which published 86.98 % in the test and 88.18 % in validation" in text
+
+
+def test_page_of_a_search_on_fewer_images_does_not_compare_with_published_figures(tmp_path: Path) -> None:
+    add_retrains(make_search(tmp_path, images=12_000), [0.5], baseline=0.1)
+    text = text_of(write_page(tmp_path))
+    assert "this search used 12,000, so the two cannot be compared" in text
+    assert "Baseline, as published 60,000 training images, not 12,000 as here" in text
+
+
+def test_configuration_that_no_longer_ranks_has_a_name(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    add_retrains(results, [0.5, 0.3], baseline=0.1)
+    rows = tables.read(results.paths.retrains, tables.RETRAINS).to_pylist()
+    rows = [row | {"rank": None if row["rank"] == 2 else row["rank"]} for row in rows]
+    tables.write(tables.to_table(rows, tables.RETRAINS), results.paths.retrains)
+    assert re.search(
+        r"Rank 1 .* Not among the top .* Baseline .* Baseline, as published", text_of(write_page(tmp_path))
+    )
+
+
+def test_winner_is_the_best_in_validation_not_in_the_test(tmp_path: Path) -> None:
+    results = make_search(tmp_path, trials=8)
+    add_retrains(results, [0.1, 0.9], baseline=0.1)
+    first, second = (results.retrains.loc[results.retrains["rank"] == rank, "config_id"].iloc[0] for rank in (1, 2))
+    assert mean_of(results, second) > mean_of(results, first) + 0.05
+    assert f"classifies {mean_of(results, first) * 100:.2f} % of the 2,000 test images" in text_of(write_page(tmp_path))
+    assert f"| {mean_of(results, first) * 100:.2f} ± " in results_table([tmp_path])
+    assert f"| {mean_of(results, second) * 100:.2f} ± " not in results_table([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [
+        (0.9, r"points more than the baseline .* p (< 0.001|= 0.0\d\d)\): more than chance\."),
+        (0.1, r"points (more|less) than the baseline .* p = 0\.\d{3}\): this may be chance\."),
+        (-0.7, r"points less than the baseline .* p (< 0.001|= 0.0\d\d)\): more than chance\."),
+    ],
+)
+def test_answer_says_whether_a_difference_is_more_than_chance(tmp_path: Path, level: float, words: str) -> None:
+    add_retrains(make_search(tmp_path), [level], baseline=0.1)
+    assert re.search(words, text_of(write_page(tmp_path)))
+
+
+def test_one_seed_has_an_interval_over_images_only(tmp_path: Path) -> None:
+    add_retrains(make_search(tmp_path), [0.3], baseline=0.1, seeds=1)
+    text = text_of(write_page(tmp_path))
+    assert "over the images, with one seed)" in text
+    assert "bars 95 % intervals over images." in text
+    assert "std" not in text
+
+
+def test_search_without_retrains_has_its_own_part_and_says_so(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    text = text_of(write_page(tmp_path))
+    best = results.trials.loc[results.trials["number"] != 3, "best_val_accuracy"].max()
+    assert f"{best * 100:.2f} % of the validation images" in text
+    assert "the test images have not been used. To retrain and test the best ones, run tune-fmnist retrain" in text
+    assert sorted(file.name for file in results.paths.figures.iterdir()) == ["best_so_far.png", "learning_curves.png"]
+
+
+def test_diverged_trial_is_never_the_best(tmp_path: Path) -> None:
+    edit_trials(make_search(tmp_path), {3: {"best_val_accuracy": 0.99, "score": 0.99}})
+    assert "99.00" not in text_of(write_page(tmp_path))
+
+
+def test_search_that_has_reported_nothing_still_gives_a_page(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    row = {key: tables.read(results.paths.trials, tables.TRIALS).to_pylist()[5][key] for key in tables.TRIALS.names}
+    row |= dict.fromkeys(("best_epoch", "best_val_accuracy", "score", "val_accuracy", "val_loss")) | {"epochs": 0}
+    tables.write(tables.to_table([row], tables.TRIALS), results.paths.trials)
+    tables.write(tables.to_table([], tables.EPOCHS), results.paths.epochs)
+    text = text_of(write_page(tmp_path))
+    assert "No trial has a validation accuracy that counts yet." in text
+    assert "1 trial (1 running), 0 epochs of the 5 that training every trial to the end would take." in text
+    tables.write(tables.to_table([], tables.TRIALS), results.paths.trials)
+    assert "0 trials (none yet), 0 epochs." in text_of(write_page(tmp_path))
+
+
+def test_retrains_that_are_under_way_are_told_as_far_as_they_got(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    add_retrains(results, [0.5], baseline=0.1)
+    rows = tables.read(results.paths.retrains, tables.RETRAINS).to_pylist()
+    # The predictions of a retrain come before its own row.
+    own = [row for row in rows if not row["is_baseline"]]
+    tables.write(tables.to_table(own[:2], tables.RETRAINS), results.paths.retrains)
+    text = text_of(write_page(tmp_path))
+    assert "The baseline has not been retrained yet" in text
+    assert "over 2 seeds and the images" in text
+    others = [row for row in rows if row["is_baseline"]]
+    tables.write(tables.to_table(others, tables.RETRAINS), results.paths.retrains)
+    assert "the test images have not been used" in text_of(write_page(tmp_path))
+
+
+def test_baseline_that_is_best_in_validation_is_the_answer(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    add_retrains(results, [0.5], baseline=0.1)
+    rows = tables.read(results.paths.retrains, tables.RETRAINS).to_pylist()
+    for row in rows:
+        row["rank"] = 1 if row["is_baseline"] else 2
+    tables.write(tables.to_table(rows, tables.RETRAINS), results.paths.retrains)
+    text = text_of(write_page(tmp_path))
+    assert "It is the baseline: no other configuration did better in validation." in text
+    assert "Baseline (rank 1) the baseline's settings" in text
+    lines = results_table([tmp_path]).splitlines()
+    assert len(lines) == 4
+    assert "baseline, retrained, the best found, 3 seeds" in lines[3]
+
+
+def test_hostile_name_is_text(tmp_path: Path) -> None:
+    name = "</title><script>alert('x')</script>&amp;"
+    make_search(tmp_path, name=name)
+    source = write_page(tmp_path).read_text(encoding="utf-8")
+    assert "<script" not in source
+    assert "&lt;script&gt;" in source
+    assert text_of(tmp_path / "report.html").startswith(name)
+
+
+def test_record_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    values = json.loads(results.paths.search.read_text())
+    results.paths.search.write_text(json.dumps(values | {"model": "rnn"}))
+    with pytest.raises(InputError, match=r"search\.json: model: invalid value 'rnn': must be 'ann' or 'cnn'"):
+        write_page(tmp_path)
+    del values["model"]
+    results.paths.search.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"search\.json: model: missing"):
+        write_page(tmp_path)
+
+
+def test_results_table_gives_report_baseline_and_best(tmp_path: Path, searched: Results) -> None:
+    cnn = make_search(tmp_path / "cnn", "cnn")
+    head, rule, reported, baseline, best, cnn_reported, cnn_best = results_table(
+        [searched.paths.folder, cnn.paths.folder]
+    ).splitlines()
+    assert head == "| model | configuration | validation | test mean | 95 % interval | difference | p |"
+    assert rule.count("|") == head.count("|")
+    assert reported == "| ANN | baseline, as published | 88.18 % | 86.98 % |  |  |  |"
+    retrains = searched.retrains
+    own = {"baseline": retrains[retrains["is_baseline"]], "best": retrains[retrains["rank"] == 1]}
+    summary = summarise(searched.predictions, own["baseline"]["config_id"].iloc[0]).set_index("config_id")
+
+    def cells(rows: pd.DataFrame) -> str:
+        tested = summary.loc[rows["config_id"].iloc[0]]
+        validation = rows["best_val_accuracy"].iloc[0]
+        return (
+            f"{validation * 100:.2f} % | {tested['mean'] * 100:.2f} ± {tested['std'] * 100:.2f} % | "
+            f"{tested['low'] * 100:.2f} to {tested['high'] * 100:.2f} %"
+        )
+
+    assert baseline == f"| ANN | baseline, retrained, 3 seeds | {cells(own['baseline'])} |  |  |"
+    row, compared = own["best"].iloc[0], summary.loc[own["best"]["config_id"].iloc[0]]
+    changes = f"learning_rate {row['config_learning_rate']:.3g}, schedule {row['config_schedule']}, "
+    assert best.startswith(
+        f"| ANN | best found: {changes.replace('schedule constant, ', '')}hidden1 {row['config_hidden1']}"
+    )
+    p_value = "< 0.001" if compared["p_value"] < 0.001 else f"{compared['p_value']:.3f}"
+    assert best.endswith(f"3 seeds | {cells(own['best'])} | {compared['difference'] * 100:+.2f} | {p_value} |")
+    assert cnn_reported == "| CNN | baseline, as published | 91.79 % | 90.79 % |  |  |  |"
+    untested = cnn.trials.loc[cnn.trials["status"] != "diverged", "best_val_accuracy"].max()
+    assert cnn_best == f"| CNN | best found, not tested | {untested * 100:.2f} % |  |  |  |  |"
+
+
+def test_results_table_names_searches_of_the_same_model(tmp_path: Path) -> None:
+    folders = [make_search(tmp_path / name).paths.folder for name in ("narrow", "wi|de")]
+    lines = results_table(folders).splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:]] == [
+        "baseline, as published",
+        "best found (narrow), not tested",
+        r"best found (wi\|de), not tested",
+    ]
+
+
+def test_table_replaces_what_stands_between_the_marks(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("# Übersicht\n\n<!-- results -->\nold\n<!-- /results -->\nend\n", encoding="utf-8")
+    write_between(file, MARKS, "| new |\n")
+    expected = "# Übersicht\n\n<!-- results -->\n| new |\n<!-- /results -->\nend\n"
+    assert file.read_text(encoding="utf-8") == expected
+    write_between(file, MARKS, "| new |\n")
+    assert file.read_text(encoding="utf-8") == expected
+
+
+def test_other_marks_are_written_between_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("<!-- results -->\n<!-- /results -->\n<!-- bench --><!-- /bench -->")
+    write_between(file, ("<!-- bench -->", "<!-- /bench -->"), "new\n")
+    assert file.read_text() == "<!-- results -->\n<!-- /results -->\n<!-- bench -->\nnew\n<!-- /bench -->"
+
+
+def test_results_table_says_that_a_search_had_fewer_images(tmp_path: Path) -> None:
+    results = make_search(tmp_path, images=12_000)
+    assert results_table([tmp_path]).splitlines()[-1].startswith("| ANN | best found on 12,000 images, not tested |")
+    add_retrains(results, [0.5], baseline=0.1)
+    baseline, best = results_table([tmp_path]).splitlines()[-2:]
+    assert baseline.startswith("| ANN | baseline, retrained on 12,000 images, 3 seeds |")
+    assert best.startswith("| ANN | best found on 12,000 images: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "<!-- results -->", "<!-- /results --> <!-- results -->", "<!-- results --><!-- results --><!-- /results -->"],
+)
+def test_text_without_its_marks_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "README.md"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"README\.md: --into: .*; put the lines <!-- results --> and"):
+        write_between(file, MARKS, "| new |\n")
+    assert file.read_text() == text
+    with pytest.raises(InputError, match="file not found"):
+        write_between(tmp_path / "other.md", MARKS, "| new |\n")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "tune_fmnist.report", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_command_writes_a_page_for_each_folder(tmp_path: Path) -> None:
+    folders = [make_search(tmp_path / name).paths.folder for name in ("one", "two")]
+    done = run(*folders)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [str(folder / "report.html") for folder in folders]
+    assert all((folder / "report.html").is_file() for folder in folders)
+
+
+def test_command_writes_no_page_if_one_folder_is_no_search(tmp_path: Path) -> None:
+    folder = make_search(tmp_path / "one").paths.folder
+    done = run(folder, tmp_path / "none")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "none/search.json: file not found" in done.stderr
+    assert not (folder / "report.html").exists()
+
+
+def test_help_names_the_marks(tmp_path: Path) -> None:
+    assert all(mark in " ".join(run("--help").stdout.split()) for mark in MARKS)
+
+
+def test_command_writes_the_table_into_a_file_and_no_page(tmp_path: Path) -> None:
+    folder, file = make_search(tmp_path / "one").paths.folder, tmp_path / "README.md"
+    file.write_text("<!-- results -->\n<!-- /results -->\n")
+    assert run(folder, "--into", file).returncode == 0
+    assert file.read_text() == f"<!-- results -->\n{results_table([folder])}<!-- /results -->\n"
+    assert not (folder / "report.html").exists()
+
+
+def test_command_tells_a_mistake_in_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path / "nothing")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: .*nothing/search\.json: file not found; .*\n", done.stderr)
+    results = make_search(tmp_path / "damaged")
+    results.paths.epochs.write_bytes(b"PAR1 and no more")
+    done = run(results.paths.folder)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .*epochs\.parquet: is not a readable table.*\n", done.stderr)
+
+
+def loaded(code: str) -> set[str]:
+    """Return the top-level packages that a fresh process has loaded after ``code``."""
+    show = f"import sys; {code}; print(*(name for name in sys.modules if '.' not in name))"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_report_needs_neither_torch_nor_ray_and_help_almost_nothing(searched: Results) -> None:
+    folder = str(searched.paths.folder)
+    everything = loaded(
+        f"from pathlib import Path; from tune_fmnist.reporting.page import write_page; write_page(Path({folder!r}))"
+    )
+    assert {"pandas", "matplotlib", "jinja2"} <= everything
+    assert not {"torch", "ray", "optuna"} & everything
+    heavy = {"pandas", "matplotlib", "jinja2", "scipy", "numpy", "pyarrow", "torch", "ray"}
+    assert not heavy & loaded("import tune_fmnist.report")
+
+
+def test_trial_0_is_listed_even_if_many_were_better(tmp_path: Path) -> None:
+    results = make_search(tmp_path, trials=16)
+    worst = edit_trials(results, {0: {"best_val_accuracy": 0.5, "score": 0.5}})
+    rows = worst.trials.to_dict("records")
+    text = text_of(write_page(tmp_path))
+    assert "0 50.00 % " in text
+    assert "The best 10 by validation, and trial 0" in text
+    listed = [row for row in rows if row["status"] not in ("diverged", "failed")]
+    eleventh = sorted(row["best_val_accuracy"] for row in listed)[-11]
+    assert f"{eleventh * 100:.2f} %" not in text

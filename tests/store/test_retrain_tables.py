@@ -1,0 +1,144 @@
+"""The tables of retrains and ``best/``: what is published as each retrain ends, and what is still to be run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.models.config import Ann, Config
+from tune_fmnist.models.saved import read, saved_config
+from tune_fmnist.store.jobs import RetrainJob, RetrainResult
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.retrain_tables import RetrainTables, read_tables
+
+LABELS = np.array([0, 1, 2, 1], np.uint8)
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+BEST = Ann(hidden1=300)
+
+
+def job(config: Config, rank: int | None, seed: int = 0) -> RetrainJob:
+    return RetrainJob(
+        config=config, rank=rank, seed=seed, epochs=2, horizon=5, best_val_accuracy=0.9, expected_seconds=1.0
+    )
+
+
+JOBS = [job(BEST, 1), job(BEST, 1, seed=1), job(Ann(), None)]
+
+
+def weights(value: float) -> dict[str, NDArray[np.float32]]:
+    return {"output.bias": np.full(10, value, np.float32)}
+
+
+def result(accuracy: float = 0.75, value: float = 1.0) -> RetrainResult:
+    epochs = [
+        {"epoch": epoch, "train_loss": 1 / epoch, "train_accuracy": 0.5, "val_accuracy": 0.5, "learning_rate": 1e-3}
+        | {"train_seconds": 1.5}
+        for epoch in (1, 2)
+    ]
+    return RetrainResult(
+        epochs=epochs,
+        train_size=60_000,
+        train_loss=0.5,
+        test_accuracy=accuracy,
+        test_loss=0.6,
+        class_accuracy=[1.0, 0.5, 1.0],
+        seconds=3.5,
+        parameters=77,
+        node="here",
+        device="cpu",
+        precision="float32",
+        read_at=AT,
+        predicted=np.array([0, 1, 2, 2], np.int8),
+        confidence=np.array([0.9, 0.8, 0.7, 0.6], np.float32),
+        weights=weights(value),
+    )
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> SearchPaths:
+    return SearchPaths(tmp_path / "x")
+
+
+def test_each_retrain_is_rows_of_its_search(paths: SearchPaths) -> None:
+    retrain_tables = RetrainTables(paths, "abc", JOBS)
+    assert retrain_tables.pending == JOBS
+    retrain_tables.add(JOBS[1], result(), LABELS)
+    assert retrain_tables.pending == [JOBS[0], JOBS[2]]
+    found = read_tables(paths)
+    (row,) = found["retrains"].to_pylist()
+    expected = {"search_id": "abc", "config_id": JOBS[1].key[0], "seed": 1, "rank": 1, "is_baseline": False}
+    expected |= {"epochs": 2, "horizon": 5, "train_size": 60_000, "best_val_accuracy": 0.9, "test_accuracy": 0.75}
+    expected |= {"class_accuracy": [1.0, 0.5, 1.0], "parameters": 77, "config_hidden1": 300, "precision": "float32"}
+    assert {key: row[key] for key in expected} == expected
+    assert [epoch["epoch"] for epoch in found["retrain_epochs"].to_pylist()] == [1, 2]
+    assert found["predictions"]["label"].to_pylist() == LABELS.tolist()
+    assert found["predictions"]["predicted"].to_pylist() == [0, 1, 2, 2]
+    (read_row,) = found["test_reads"].to_pylist()
+    assert (read_row["read_at"], read_row["by"], read_row["seed"]) == (AT, "retrain", 1)
+    for table in found.values():
+        assert set(table["search_id"].to_pylist()) == {"abc"}
+    assert saved_config(paths.best) is None, "only the best one's first model is kept"
+    retrain_tables.add(JOBS[2], result(), LABELS)
+    assert read_tables(paths)["retrains"].to_pylist()[1]["is_baseline"]
+
+
+def test_the_best_ones_model_is_kept(paths: SearchPaths) -> None:
+    retrain_tables = RetrainTables(paths, "abc", JOBS)
+    for one in JOBS:
+        retrain_tables.add(one, result(value=one.seed + 0.5), LABELS)
+    config, kept = read(paths.best)
+    assert config == BEST
+    assert np.array_equal(kept["output.bias"], weights(0.5)["output.bias"])
+    assert RetrainTables(paths, "abc", JOBS).pending == []
+
+
+def test_a_retrain_that_is_run_again_replaces_its_rows_but_not_its_reads(paths: SearchPaths) -> None:
+    RetrainTables(paths, "abc", JOBS).add(JOBS[2], result(0.75), LABELS)
+    RetrainTables(paths, "abc", JOBS).add(JOBS[2], result(0.5), LABELS)
+    found = read_tables(paths)
+    assert found["retrains"]["test_accuracy"].to_pylist() == [0.5]
+    assert (len(found["retrain_epochs"]), len(found["predictions"]), len(found["test_reads"])) == (2, 4, 2)
+
+
+def test_more_trials_change_the_ranks(paths: SearchPaths) -> None:
+    before = RetrainTables(paths, "abc", JOBS)
+    for one in JOBS:
+        before.add(one, result(), LABELS)
+    better = job(Ann(hidden1=400), 1)
+    after = RetrainTables(paths, "abc", [better, replace(JOBS[0], rank=2), replace(JOBS[1], rank=2), JOBS[2]])
+    assert after.pending == [better]
+    after.add(better, result(value=9.0), LABELS)
+    assert read_tables(paths)["retrains"]["rank"].to_pylist() == [2, 2, None, 1]
+    assert saved_config(paths.best) == better.config
+
+
+def test_a_model_of_another_format_is_trained_again(paths: SearchPaths) -> None:
+    retrain_tables = RetrainTables(paths, "abc", JOBS)
+    for one in JOBS:
+        retrain_tables.add(one, result(), LABELS)
+    file = paths.best / "model.safetensors"
+    # As the first release wrote it.
+    save_file(load_file(file), file)
+    again = RetrainTables(paths, "abc", JOBS)
+    assert again.pending == JOBS[:1]
+    again.add(JOBS[0], result(), LABELS)
+    assert again.pending == RetrainTables(paths, "abc", JOBS).pending == []
+    assert len(read_tables(paths)["retrains"]) == 3
+
+
+@pytest.mark.parametrize("name", ["best/config.json", "predictions.parquet", "retrains.parquet"])
+def test_what_cannot_be_read_is_one_line_before_anything_is_run(name: str, paths: SearchPaths) -> None:
+    RetrainTables(paths, "abc", JOBS).add(JOBS[0], result(), LABELS)
+    (paths.folder / name).write_bytes(b"{")
+    for use in (lambda: read_tables(paths), lambda: RetrainTables(paths, "abc", JOBS)):
+        with pytest.raises(InputError) as caught:
+            use()
+        assert str(caught.value).startswith(f"{paths.folder / name}: ")
+        assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,243 @@
+"""Every searcher with every scheduler on an analytic objective, on a real Ray, and what the study is told."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import ray
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from ray import tune
+
+from tests import records
+from tests.records import make_record, make_result
+from tune_fmnist.base.seeds import derived_seed
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, STOPPED, Origin, SearcherName
+from tune_fmnist.models.config import baseline
+from tune_fmnist.runtime.ray_session import running_ray
+from tune_fmnist.runtime.slots import place
+from tune_fmnist.runtime.trials import Limits, Trainable, run_trials
+from tune_fmnist.store.jobs import JOB, METRIC, RESULT, EpochResult, TrialJob
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.tuning.scheduler import SCHEDULERS
+from tune_fmnist.tuning.searcher import SAMPLERS, OptunaSearcher
+from tune_fmnist.tuning.space import Space, default_space, from_values, read_space
+
+MAX_EPOCHS = 9
+
+# A test module cannot be imported by Ray's processes: its functions travel by value.
+for module in (sys.modules[__name__], records):
+    ray.cloudpickle.register_pickle_by_value(module)
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    with running_ray(None):
+        yield
+
+
+@pytest.fixture
+def space() -> Space:
+    return read_space(default_space("ann"))
+
+
+def tell(result: EpochResult) -> None:
+    """Report an epoch to Ray as a worker does."""
+    tune.report({"epoch": result.epoch, METRIC: result.val_accuracy, RESULT: result})
+
+
+def analytic(config: dict[str, Any]) -> None:
+    """Report a curve that rises with the epoch and is best at dropout 0.2; trial 3 fails and trial 5 diverges."""
+    if config[JOB].number == 3:
+        raise MemoryError("no room for trial 3")
+    curve(config[JOB], diverges=config[JOB].number == 5)
+
+
+def curve(job: TrialJob, *, diverges: bool = False) -> None:
+    """Report the epochs of a trial."""
+    for epoch in range(1, job.max_epochs + 1):
+        diverged = diverges and epoch == 2
+        accuracy = 0.1 if diverged else (1 - abs(job.config.dropout - 0.2)) * (1 - 0.5 / epoch)
+        times = {"train_seconds": 0.0, "eval_seconds": 0.0, "overhead_seconds": 0.0, "reported_at": time.time()}
+        tell(make_result(epoch, accuracy, train_loss=math.nan if diverged else 1.0 / epoch, **times))
+        if diverged:
+            return
+
+
+def run(
+    folder: Path,
+    space: Space,
+    searcher: str,
+    scheduler: str,
+    *,
+    trials: int = 14,
+    max_epochs: int = MAX_EPOCHS,
+    max_concurrent: int | None = None,
+    time_budget: float | None = None,
+    trial: Trainable = analytic,
+    cpus: float | None = None,
+    on_step: Callable[[TrialTables, int | None], None] = lambda trial_tables, ended: None,
+) -> TrialTables:
+    folder.mkdir(exist_ok=True)
+    paths = SearchPaths(folder)
+    trial_tables = TrialTables(paths, make_record(max_epochs=max_epochs))
+    run_trials(
+        trial,
+        OptunaSearcher(space, searcher, seed=1, max_epochs=max_epochs, journal=paths.journal, name="test"),
+        SCHEDULERS[scheduler](max_epochs),
+        trial_tables,
+        place(cpus, None, max_concurrent),
+        Limits(trials, time_budget),
+        on_step=lambda ended: on_step(trial_tables, ended),
+    )
+    return trial_tables
+
+
+def study_of(folder: Path) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(SearchPaths(folder).journal)))
+    return optuna.load_study(study_name="test", storage=storage)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("searcher", SAMPLERS)
+def test_every_searcher_and_scheduler_tells_the_study_how_each_trial_ended(
+    ray_here: None, tmp_path: Path, space: Space, searcher: str, scheduler: str
+) -> None:
+    trial_tables = run(tmp_path, space, searcher, scheduler)
+    told = study_of(tmp_path).trials
+    assert len(told) == len(trial_tables.trials) == 14
+    states = {COMPLETED: TrialState.COMPLETE, STOPPED: TrialState.PRUNED}
+    for number, row in trial_tables.trials.items():
+        assert told[number].state is states.get(row["status"], TrialState.FAIL)
+        for name, value in told[number].params.items():
+            assert row[f"config_{name}"] == value
+        if row["status"] in states:
+            # Each epoch is a step; the value is the trial's best if it completed, its last if it was stopped.
+            assert sorted(told[number].intermediate_values) == list(range(1, row["epochs"] + 1))
+            assert told[number].value == row["best_val_accuracy" if row["status"] == COMPLETED else "val_accuracy"]
+    assert trial_tables.trials[3]["status"] == FAILED
+    assert "no room for trial 3" in trial_tables.trials[3]["reason"]
+    if scheduler == "fifo":
+        assert trial_tables.trials[5]["status"] == DIVERGED
+        assert trial_tables.counts[STOPPED] == 0
+    else:
+        assert trial_tables.counts[STOPPED] > 0
+
+
+def test_trial_0_is_the_baseline_and_never_stopped(ray_here: None, tmp_path: Path, space: Space) -> None:
+    better = space.model_copy(update={"start": [{"dropout": 0.2}, {"dropout": 0.21}, {"dropout": 0.19}]})
+    trial_tables = run(tmp_path, better, "random", "asha", max_concurrent=1)
+    first = trial_tables.trials[0]
+    assert {key: first[f"config_{key}"] for key in baseline("ann").model_dump()} == baseline("ann").model_dump()
+    assert (first["status"], first["epochs"]) == (COMPLETED, MAX_EPOCHS)
+
+
+def test_start_points_come_right_after_trial_0(ray_here: None, tmp_path: Path, space: Space) -> None:
+    started = space.model_copy(update={"start": [{"dropout": 0.25, "hidden1": 300}]})
+    trial_tables = run(tmp_path, started, "tpe", "fifo", trials=2)
+    assert trial_tables.trials[1]["config_dropout"] == 0.25
+    assert trial_tables.trials[1]["config_hidden1"] == 300
+
+
+def test_a_baseline_outside_the_space_teaches_the_sampler_nothing(ray_here: None, tmp_path: Path) -> None:
+    small = {"dropout": {"type": "float", "low": 0.1, "high": 0.2}}
+    narrow = from_values({"model": "ann", "parameters": small, "start": [{"dropout": 0.15}]})
+    trial_tables = run(tmp_path, narrow, "tpe", "fifo", trials=3)
+    assert trial_tables.trials[0]["config_dropout"] == 0.3
+    assert trial_tables.trials[1]["config_dropout"] == 0.15
+    told = study_of(tmp_path).trials
+    assert (told[0].state, told[0].params) == (TrialState.FAIL, {})
+    assert len(told) == 3
+
+
+@pytest.mark.parametrize(("searcher", "drawn"), [("random", "random"), ("tpe", None), ("gp", None)])
+def test_a_job_says_who_proposed_it(searcher: SearcherName, drawn: Origin | None, tmp_path: Path, space: Space) -> None:
+    started = space.model_copy(update={"start": [{"dropout": 0.25}]})
+    study = OptunaSearcher(started, searcher, seed=1, max_epochs=9, journal=tmp_path / "optuna.journal", name="test")
+    jobs: list[TrialJob] = [study.suggest(f"Ray's {number}")[JOB] for number in range(3)]
+    assert [(job.number, job.origin) for job in jobs] == [(0, "baseline"), (1, "start"), (2, drawn)]
+    assert jobs[0].config == baseline("ann")
+    assert jobs[1].config.dropout == 0.25
+    assert {(job.max_epochs, job.judged, job.ended) for job in jobs} == {(9, 0, False)}
+    assert [job.seed for job in jobs] == [derived_seed(1, number) for number in range(3)]
+
+
+def test_conditional_parameters_exist_only_beside_their_condition(ray_here: None, tmp_path: Path) -> None:
+    parameters = {
+        "dropout": {"type": "float", "low": 0.0, "high": 0.5},
+        "optimizer": {"type": "categorical", "choices": ["adam", "sgd"]},
+        "momentum": {"type": "float", "low": 0.5, "high": 0.99, "when": {"optimizer": "sgd"}},
+    }
+    trial_tables = run(tmp_path, from_values({"model": "ann", "parameters": parameters}), "tpe", "asha", trials=20)
+    optimizers = {row["config_optimizer"] for row in trial_tables.trials.values()}
+    assert optimizers == {"adam", "sgd"}
+    for row in trial_tables.trials.values():
+        assert (row["config_momentum"] >= 0.5) == (row["config_optimizer"] == "sgd")
+
+
+def test_short_trials_leave_a_slots_process_time_to_start(ray_here: None, tmp_path: Path, space: Space) -> None:
+    slots, seen = 4, tmp_path / "processes"
+    seen.mkdir()
+
+    def short(config: dict[str, Any]) -> None:
+        (seen / str(os.getpid())).touch()
+        if len(list(seen.iterdir())) < slots:
+            # Shorter than a process takes to start, and long enough that not all trials have ended by then.
+            time.sleep(0.05)
+        curve(config[JOB])
+
+    folder = tmp_path / "x"
+    run(folder, space, "random", "fifo", trials=250, max_epochs=1, max_concurrent=slots, trial=short, cpus=1 / slots)
+    assert len(list(seen.iterdir())) == slots
+
+
+def test_a_trial_is_not_failed_by_the_death_of_the_process_that_it_is_handed(
+    ray_here: None, tmp_path: Path, space: Space
+) -> None:
+    def short(config: dict[str, Any]) -> None:
+        (tmp_path / str(config[JOB].number)).write_text(str(os.getpid()))
+        curve(config[JOB])
+
+    killed = []
+
+    def on_step(trial_tables: TrialTables, ended: int | None) -> None:
+        if ended in (0, 1) and trial_tables.trials[ended]["status"] == COMPLETED:
+            killed.append(int((tmp_path / str(ended)).read_text()))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    folder = tmp_path / "x"
+    trial_tables = run(
+        folder, space, "random", "fifo", trials=4, max_epochs=1, max_concurrent=1, trial=short, on_step=on_step
+    )
+    assert len(set(killed)) == 2
+    assert [row["status"] for row in trial_tables.trials.values()] == [COMPLETED] * 4
+
+
+def test_a_time_budget_leaves_no_trial_running(ray_here: None, tmp_path: Path, space: Space) -> None:
+    endless = 10**9
+    trial_tables = run(tmp_path, space, "random", "fifo", trials=2, max_epochs=endless, time_budget=10.0)
+    assert [row["status"] for row in trial_tables.trials.values()] == [STOPPED] * 2
+    assert "time budget of 10 s" in trial_tables.trials[0]["reason"]
+    assert [trial.state for trial in study_of(tmp_path).trials] == [TrialState.PRUNED] * 2
+
+
+def test_the_same_seed_suggests_the_same_trials(ray_here: None, tmp_path: Path, space: Space) -> None:
+    first, second = (
+        run(tmp_path / name, space, "tpe", "asha", max_concurrent=1, trials=16) for name in ("first", "second")
+    )
+    rows = [
+        [(row["config_id"], row["status"], row["epochs"], row["seed"]) for row in trial_tables.trials.values()]
+        for trial_tables in (first, second)
+    ]
+    assert rows[0] == rows[1]

@@ -1,0 +1,66 @@
+"""Which configurations are retrained, with which seeds, for how many epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.records import make_record
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.models.config import Ann, Config, config_id
+from tune_fmnist.store.tables import config_columns
+from tune_fmnist.tuning.selection import choose
+
+RECORD = make_record(seed=7, max_epochs=9, images=100, train_size=80)
+
+
+def row(number: int, config: Config, score: float | None, **changes: Any) -> dict[str, Any]:
+    cells = {"status": "completed", "score": score, "best_val_accuracy": score, "best_epoch": 4, "epochs": 9}
+    cells |= {"number": number, "seconds": 18.0, "config_id": config_id(config), **config_columns(config)}
+    return cells | changes
+
+
+BASELINE = row(0, Ann(), 0.8)
+
+
+def test_the_best_configurations_and_the_baseline_with_each_seed() -> None:
+    rows = [BASELINE, row(1, Ann(hidden1=101), 0.7), row(2, Ann(hidden1=102), 0.9), row(3, Ann(hidden1=103), 0.85)]
+    jobs = choose(rows, RECORD, top_k=2, seeds=2)
+    assert [(job.config, job.rank, job.seed) for job in jobs] == [
+        (Ann(hidden1=102), 1, 7),
+        (Ann(hidden1=102), 1, 8),
+        (Ann(hidden1=103), 2, 7),
+        (Ann(hidden1=103), 2, 8),
+        (Ann(), None, 7),
+        (Ann(), None, 8),
+    ]
+    assert {(job.epochs, job.horizon) for job in jobs} == {(4, 9)}
+    assert jobs[0].best_val_accuracy == 0.9
+    # 2 s per epoch on 80 images, 4 epochs on 100.
+    assert jobs[0].expected_seconds == pytest.approx(10.0)
+
+
+def test_a_baseline_among_the_best_keeps_its_rank_and_is_chosen_once() -> None:
+    jobs = choose([BASELINE, row(1, Ann(hidden1=101), 0.7)], RECORD, top_k=2, seeds=1)
+    assert [(job.config, job.rank) for job in jobs] == [(Ann(), 1), (Ann(hidden1=101), 2)]
+
+
+def test_a_configuration_that_was_drawn_twice_counts_once_by_its_better_trial() -> None:
+    twice = [row(1, Ann(hidden1=101), 0.9, best_epoch=2), row(2, Ann(hidden1=101), 0.95, best_epoch=5)]
+    jobs = choose([BASELINE, *twice], RECORD, top_k=2, seeds=1)
+    assert [(job.config, job.epochs) for job in jobs] == [(Ann(hidden1=101), 5), (Ann(), 4)]
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed", "running"])
+def test_what_diverged_failed_or_still_runs_is_not_chosen(status: str) -> None:
+    rows = [BASELINE, row(1, Ann(hidden1=101), 0.99, status=status), row(2, Ann(hidden1=102), 0.9, status="stopped")]
+    assert [job.config for job in choose(rows, RECORD, top_k=9, seeds=1)] == [Ann(hidden1=102), Ann()]
+
+
+@pytest.mark.parametrize("changes", [{"status": "diverged"}, {"score": None}])
+def test_a_baseline_without_a_score_is_one_line(changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as caught:
+        choose([BASELINE | changes, row(1, Ann(hidden1=101), 0.9)], RECORD, top_k=1, seeds=1)
+    says = "x: trials.parquet: number 0: the baseline, trial 0, has no validation accuracy; "
+    assert str(caught.value).startswith(says)

@@ -1,0 +1,75 @@
+"""The IDX format of MNIST's files: read, and proven by their SHA-256."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_fmnist.base.errors import InputError
+
+
+class Expected(NamedTuple):
+    """What a file must be: the SHA-256 of its uncompressed content, and the shape of its array."""
+
+    sha256: str
+    shape: tuple[int, ...]
+
+
+def read_array(path: Path, name: str, files: Mapping[str, Expected]) -> NDArray[np.uint8]:
+    """Return the array in a file, read-only.
+
+    Args:
+        path: the file, plain or gzipped.
+        name: which of the dataset's files it must be.
+        files: all files of the dataset, by name.
+
+    Raises:
+        InputError: it cannot be read, or is another file.
+    """
+    shape = files[name].shape
+    return np.frombuffer(proven_content(path, name, files), np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+
+
+def proven_content(path: Path, name: str, files: Mapping[str, Expected]) -> bytes:
+    """Return a file's uncompressed content; arguments and errors as of ``read_array``."""
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unusable(path, f"cannot be read ({error})") from None
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != files[name].sha256:
+        raise _unusable(path, _difference(content, digest, files[name].shape, files))
+    return content
+
+
+def _unusable(path: Path, what: str) -> InputError:
+    hint = "replace it (in the cache: delete it and run again) or name another folder with --data-root"
+    return InputError(what, file=path, hint=hint)
+
+
+def _difference(content: bytes, digest: str, shape: tuple[int, ...], files: Mapping[str, Expected]) -> str:
+    """Say how a file is not the expected one: IDX is a magic number, the sizes, each 4 bytes big endian, and bytes."""
+    for name, other in files.items():
+        if digest == other.sha256:
+            return f"holds what belongs in {name}"
+    header = struct.pack(f">{1 + len(shape)}I", 0x0800 + len(shape), *shape)
+    if content[:4] != header[:4] or len(content) < len(header):
+        start = content[:4].hex() or "nothing"
+        return f"is not an IDX file of bytes in {len(shape)} dimensions (it begins with {start})"
+    if content[: len(header)] != header:
+        return f"holds an array of {struct.unpack_from(f'>{len(shape)}I', content, 4)}, not {shape}"
+    size = len(header) + math.prod(shape)
+    if len(content) != size:
+        return f"is {len(content)} bytes long uncompressed, not {size}"
+    return f"differs in content from Fashion-MNIST's (SHA-256 {digest})"

@@ -1,0 +1,209 @@
+"""The page of a search, ``report.html``, and its figures, from the tables alone."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.files import publish
+from tune_fmnist.base.metrics import class_accuracy, confusion
+from tune_fmnist.base.vocabulary import DIVERGED, FAILED, FASHION_MNIST, PUBLISHED
+from tune_fmnist.reporting import wording
+from tune_fmnist.reporting.figures import confusion as confusion_figure
+from tune_fmnist.reporting.figures import retrains as retrain_figures
+from tune_fmnist.reporting.figures import trials as trial_figures
+from tune_fmnist.reporting.figures.style import SETTINGS
+from tune_fmnist.reporting.results import Results, rows_of
+from tune_fmnist.reporting.retrained import Retrained
+from tune_fmnist.reporting.statistics import SIGNIFICANT, confusion_sentence
+from tune_fmnist.reporting.wording import between, p_equation, percent, plain
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import SearchRecord
+
+TOP_TRIALS: Final = 10
+
+
+class _Drawn(NamedTuple):
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def write_pages(folders: Sequence[Path]) -> list[Path]:
+    """Write the page of each search; errors as of ``write_page``, those of ``search.json`` before any is written."""
+    for folder in folders:
+        SearchRecord.read(SearchPaths(folder))
+    return [write_page(folder) for folder in folders]
+
+
+def write_page(folder: Path) -> Path:
+    """Write ``report.html`` and ``figures/`` from a search's tables; return the page's path.
+
+    A search that is running, or that has retrained nothing, gets the part that is there.
+
+    Raises:
+        InputError: the folder is no search, or a table is missing or damaged.
+    """
+    results = Results(SearchPaths(folder))
+    record, retrained = results.record, Retrained.of(results)
+    if not os.access(folder, os.W_OK):
+        raise InputError("cannot be written", file=folder, hint="make it writable or copy it elsewhere")
+    page = (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            record=record,
+            dataset=FASHION_MNIST.title,
+            answer=_answer(results, retrained),
+            baseline=wording.baseline_definition(record),
+            published=PUBLISHED[record.model],
+            published_images=wording.PUBLISHED_IMAGES,
+            smaller=wording.smaller_than_published(record),
+            retrained=[] if retrained is None else rows_of(retrained.summary),
+            reads=0 if retrained is None else retrained.reads,
+            trials=_trial_table(results),
+            pictures=_pictures(results, retrained),
+            classes=None if retrained is None else _classes(retrained),
+            counts=wording.ends(results.trials, results.epochs),
+            lost=rows_of(results.trials[results.trials["status"].isin([DIVERGED, FAILED])]),
+            provenance=wording.provenance(record),
+        )
+    )
+    with publish(results.paths.page) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return results.paths.page
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "points": wording.points, "p": wording.p_text}
+    environment.globals |= {"between": between, "counted": wording.counted, "isnan": math.isnan}
+    return environment
+
+
+def _pictures(results: Results, retrained: Retrained | None) -> list[dict[str, str]]:
+    """Write the figures; return each one's title, caption and PNG in base64."""
+    pictures = []
+    with rc_context(SETTINGS):
+        for drawn in _drawn(results, retrained):
+            file = results.paths.figures / f"{drawn.name}.png"
+            with publish(file) as partial:
+                drawn.figure.savefig(partial, format="png")
+            png = base64.b64encode(file.read_bytes()).decode()
+            pictures.append({"title": drawn.title, "caption": drawn.caption, "png": png})
+    return pictures
+
+
+def _drawn(results: Results, retrained: Retrained | None) -> Iterator[_Drawn]:
+    """Yield the figures in the order of the page."""
+    trials, epochs, ranked = results.trials, results.epochs, results.ranked
+    published = PUBLISHED[results.record.model]
+    comparable = wording.smaller_than_published(results.record) is None
+    if retrained is not None:
+        tested = retrain_figures.retrained_accuracies(retrained, published.test if comparable else None)
+        figure = retrain_figures.draw_retrained_accuracies(tested)
+        yield _Drawn("test_accuracy", tested.title, tested.caption, figure)
+    if len(ranked):
+        curves = trial_figures.learning_curves(trials, epochs, ranked)
+        yield _Drawn("learning_curves", curves.title, curves.caption, trial_figures.draw_learning_curves(curves))
+        best = trial_figures.best_so_far(trials, epochs, published.validation if comparable else None)
+        yield _Drawn("best_so_far", best.title, best.caption, trial_figures.draw_best_so_far(best))
+    if retrained is not None:
+        training = retrain_figures.training_curves(results.retrain_epochs, retrained)
+        figure = retrain_figures.draw_training_curves(training)
+        yield _Drawn("training_curves", training.title, training.caption, figure)
+        label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
+        matrix = confusion_figure.confusion_matrix(label, predicted, FASHION_MNIST.classes)
+        yield _Drawn("confusion", matrix.title, matrix.caption, confusion_figure.draw_confusion_matrix(matrix))
+
+
+def _answer(results: Results, retrained: Retrained | None) -> str:
+    """Return what the search found, in two or three sentences."""
+    if retrained is None:
+        return _answer_of_trials(results)
+    best = retrained.best
+    images = len(retrained.predictions) // best["seeds"]
+    over = f"{best['seeds']} seeds and the images" if best["seeds"] > 1 else "the images, with one seed"
+    first = (
+        f"The best configuration by validation ({best['settings']}) classifies {percent(best['mean'])} of the "
+        f"{images:,} test images correctly (95 % interval {between(best['low'], best['high'])} %, over {over}). "
+    )
+    if best["is_baseline"]:
+        return first + "It is the baseline: no other configuration did better in validation."
+    if math.isnan(best["p_value"]):
+        return first + "The baseline has not been retrained yet, so there is no comparison."
+    return first + (
+        f"That is {abs(best['difference']) * 100:.2f} percentage points "
+        f"{'more' if best['difference'] >= 0 else 'less'} than the baseline reaches when it is retrained in the same "
+        f"way (95 % interval of the difference {between(best['difference_low'], best['difference_high'])}, "
+        f"{p_equation(best['p_value'])}): "
+        f"{'more than chance' if best['p_value'] < SIGNIFICANT else 'this may be chance'}."
+    )
+
+
+def _answer_of_trials(results: Results) -> str:
+    """Return what a search found of which nothing has been retrained."""
+    if results.ranked.empty:
+        return "No trial has a validation accuracy that counts yet. There is nothing to compare."
+    best = rows_of(results.ranked)[0]
+    return (
+        f"The best trial by validation is number {best['number']} ({wording.settings(best)}): it classifies "
+        f"{percent(best['best_val_accuracy'])} of the validation images correctly after epoch "
+        f"{best['best_epoch']:.0f}. Its configuration has not been retrained, so nothing has been tested, and the "
+        f"best of {wording.counted(len(results.ranked), 'trial')} looks better in validation than it is."
+    )
+
+
+def _trial_table(results: Results) -> dict[str, Any]:
+    """Return the best trials and trial 0: the settings that vary among all trials as columns, the others once."""
+    trials, ranked = results.trials, results.ranked
+    columns = [
+        name
+        for name in trials.columns
+        if name.startswith("config_") and name not in ("config_id", "config_model") and trials[name].notna().any()
+    ]
+    varying = [name for name in columns if trials[name].nunique(dropna=False) > 1]
+    shown = ranked[(ranked["number"] == 0) | ranked["number"].isin(ranked["number"][:TOP_TRIALS])]
+    same = [f"{_setting(name)} {plain(rows_of(trials[:1])[0][name])}" for name in columns if name not in varying]
+    return {
+        "rows": [row | {"cells": [plain(row[name]) for name in varying]} for row in rows_of(shown)],
+        "top": min(TOP_TRIALS, len(ranked)),
+        "columns": [_setting(name) for name in varying],
+        "same": ", ".join(same),
+    }
+
+
+def _setting(column: str) -> str:
+    return column.removeprefix("config_")
+
+
+def _classes(retrained: Retrained) -> dict[str, Any]:
+    """Return the confused classes in words, and the best configuration's and the baseline's accuracy on each class."""
+    names = FASHION_MNIST.classes
+    label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
+    best = class_accuracy(label, predicted, len(names))
+    baseline = retrained.retrains[retrained.retrains["is_baseline"]]
+    compared = len(baseline) > 0 and not retrained.best["is_baseline"]
+    theirs = np.mean(baseline["class_accuracy"].tolist(), axis=0) if compared else np.full(len(names), math.nan)
+    rows = [
+        {"name": name, "best": own, "baseline": other} for name, own, other in zip(names, best, theirs, strict=True)
+    ]
+    sentence = confusion_sentence(confusion(label, predicted, len(names)), names)
+    return {"sentence": sentence, "rows": rows, "compared": compared}

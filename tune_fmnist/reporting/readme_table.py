@@ -1,0 +1,110 @@
+"""The README's table of results, from the tables of published searches, and how a text file takes a table."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.files import publish
+from tune_fmnist.base.vocabulary import PUBLISHED
+from tune_fmnist.reporting.results import Results, rows_of
+from tune_fmnist.reporting.retrained import Retrained
+from tune_fmnist.reporting.wording import (
+    between,
+    counted,
+    p_text,
+    percent,
+    points,
+    smaller_than_published,
+)
+from tune_fmnist.store.paths import SearchPaths
+
+MARKS: Final = ("<!-- results -->", "<!-- /results -->")
+"""Lines between which ``--into`` writes the table of results."""
+
+
+def write_results_table(file: Path, folders: Sequence[Path]) -> None:
+    """Write the table of searches between its marks; errors as of ``results_table`` and ``write_between``."""
+    write_between(file, MARKS, results_table(folders))
+
+
+def results_table(folders: Sequence[Path]) -> str:
+    """Return a Markdown table of searches: the baseline as published and as retrained here, and the best one found.
+
+    Raises:
+        InputError: a folder is no search, or a table is missing or damaged.
+    """
+    lines = [
+        "| model | configuration | validation | test mean | 95 % interval | difference | p |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    opened = [Results(SearchPaths(folder)) for folder in folders]
+    for model in dict.fromkeys(results.record.model for results in opened):
+        searches = [results for results in opened if results.record.model == model]
+        published = PUBLISHED[model]
+        lines.append(_line(model, "baseline, as published", published.validation, percent(published.test)))
+        for results in searches:
+            lines += _lines(results, named=len(searches) > 1)
+    return "\n".join(lines) + "\n"
+
+
+def _lines(results: Results, *, named: bool) -> list[str]:
+    """Return a search's lines, which hold its name if it must be told from another one of the same model."""
+    model, retrained = results.record.model, Retrained.of(results)
+    about = f" ({results.paths.folder.resolve().name})" if named else ""
+    if smaller_than_published(results.record):
+        about += f" on {results.record.images:,} images"
+    if retrained is None:
+        best = rows_of(results.ranked[:1])
+        return [_line(model, f"best found{about}, not tested", row["best_val_accuracy"]) for row in best]
+    summary = retrained.summary
+    chosen = rows_of(summary[(summary["rank"] == 1) | summary["is_baseline"]])
+    return [_line(model, *_tested(row, about)) for row in reversed(chosen)]
+
+
+def _tested(row: Mapping[str, Any], about: str) -> list[Any]:
+    what = f"baseline, retrained{about}" if row["is_baseline"] else f"best found{about}: {row['settings']}"
+    if row["is_baseline"] and row["rank"] == 1:
+        what += ", the best found"
+    spread = f" ± {row['std'] * 100:.2f}" if row["seeds"] > 1 else ""
+    mean = f"{percent(row['mean']).removesuffix(' %')}{spread} %"
+    cells = [row["best_val_accuracy"], mean, f"{between(row['low'], row['high'])} %"]
+    if not math.isnan(row["difference"]):
+        cells += [points(row["difference"]), p_text(row["p_value"])]
+    return [f"{what}, {counted(row['seeds'], 'seed')}", *cells]
+
+
+def _line(model: str, name: str, validation: float, *cells: str) -> str:
+    filled = [model.upper(), html.escape(name, quote=False).replace("|", "\\|"), percent(validation), *cells]
+    return f"| {' | '.join(filled + [''] * (7 - len(filled)))} |"
+
+
+def write_between(file: Path, marks: tuple[str, str], text: str) -> None:
+    """Replace what stands between the two marks of a text file.
+
+    Raises:
+        InputError: the file is not there, or does not have each mark once, in order.
+    """
+    start, end = marks
+    hint = f"put the lines {start} and {end} where the table belongs"
+    if not file.is_file():
+        raise InputError("file not found", file=file, key="--into", hint="name a text file with the marks")
+    try:
+        whole = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        what, hint = f"cannot be read ({error})", "name a text file in UTF-8"
+        raise InputError(what, file=file, key="--into", hint=hint) from None
+    for mark in marks:
+        if whole.count(mark) != 1:
+            what = f"{mark!r} found {counted(whole.count(mark), 'time')}"
+            raise InputError(what, file=file, key="--into", hint=hint)
+    before, _, rest = whole.partition(start)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise InputError(f"{end!r} stands before {start!r}", file=file, key="--into", hint=hint)
+    with publish(file) as partial:
+        partial.write_text(f"{before}{start}\n{text}{end}{after}", encoding="utf-8")

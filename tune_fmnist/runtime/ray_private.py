@@ -1,0 +1,105 @@
+"""What this program uses of Ray that is not public, with a check that it is there.
+
+Ray may change these names in any release, so that pyproject.toml admits the releases that were tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Final
+
+import ray
+import ray.tune.tune
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+
+TRIED: Final = ("2.60.0",)
+"""The releases of Ray with which all tests passed."""
+
+_NAMES: Final = (
+    "ray._private.services:find_bootstrap_address",
+    "ray.tune.tune:TuneController",
+    "ray.tune.execution.tune_controller:TuneController._actor_failed",
+    "ray.tune.execution.tune_controller:TuneController._unstage_trial_with_resources",
+    "ray.tune.execution.tune_controller:TuneController._set_trial_status",
+    "ray.tune.execution.tune_controller:TuneController.get_live_trials",
+    "ray.tune.experiment.trial:Trial.num_failures",
+)
+"""Module and name of each; the two of an instance are looked at in ``_Controller``."""
+
+
+def check() -> None:
+    """See that all private names are there.
+
+    Raises:
+        RuntimeError: some are missing; the message names them.
+    """
+    missing = [name for name in _NAMES if not _exists(name)]
+    if missing:
+        raise RuntimeError(
+            f"Ray {ray.__version__} lacks {', '.join(missing)}; this program was tried with Ray {', '.join(TRIED)}: "
+            "install one of these"
+        )
+
+
+def _get(name: str) -> Any:
+    module, _, path = name.partition(":")
+    found: Any = import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _exists(name: str) -> bool:
+    try:
+        _get(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def running_cluster() -> str | None:
+    """Return the address of the Ray cluster that was started on this machine, or None."""
+    found: str | None = _get("ray._private.services:find_bootstrap_address")(None)
+    return found
+
+
+def forgive(trial: Trial) -> None:
+    """Take back one failure from Ray's count of a trial's failures."""
+    if trial.run_metadata.num_failures:
+        trial.run_metadata.num_failures -= 1
+
+
+@contextmanager
+def resilient_controller() -> Iterator[None]:
+    """Let ``tune.run`` use ``_Controller`` in this block; it cannot be told to, so its name for it is replaced."""
+    before = ray.tune.tune.TuneController  # type: ignore[attr-defined]
+    ray.tune.tune.TuneController = _Controller  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        ray.tune.tune.TuneController = before  # type: ignore[attr-defined]
+
+
+class _Controller(TuneController):
+    """Ray's controller, except that a trial survives the death of the reused process that it was handed.
+
+    Ray reports that death twice.  The first time it puts the trial back into the queue; the second time it ends the
+    trial as failed, whatever its retries, because it is not running then.
+    """
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        missing = [name for name in ("_actor_to_trial", "_resetting_trials") if not hasattr(self, name)]
+        if missing:
+            raise RuntimeError(f"Ray {ray.__version__}: its controller lacks {', '.join(missing)}")
+
+    def _actor_failed(self, tracked_actor: Any, exception: Exception) -> None:
+        trial = self._actor_to_trial[tracked_actor]
+        if trial in self._resetting_trials:
+            self._resetting_trials.remove(trial)
+            self._unstage_trial_with_resources(trial)
+            self._set_trial_status(trial, Trial.RUNNING)
+        super()._actor_failed(tracked_actor, exception)

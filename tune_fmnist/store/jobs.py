@@ -1,0 +1,150 @@
+"""What goes to a worker and what comes back: trials and retrains as typed values, checked where they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+
+from tune_fmnist.base.vocabulary import Origin, Precision
+from tune_fmnist.models.config import Config, Strict, baseline, config_id
+
+JOB: Final = "job"
+"""The name of the ``TrialJob`` in Ray's configuration of a trial."""
+
+METRIC: Final = "val_accuracy"
+"""What a search maximises: the name in what a trial reports to Ray."""
+
+RESULT: Final = "result"
+"""The name of the ``EpochResult`` in what a trial reports to Ray."""
+
+_Count = Annotated[int, Field(ge=1)]
+_Seconds = Annotated[float, Field(ge=0.0)]
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """One trial for a worker.
+
+    Attributes:
+        number: order of issue; 0 is the baseline.
+        seed: of weights, dropout and order; 32 bits.
+        config: what to train.
+        max_epochs: how long, if it is not stopped.
+        origin: who proposed it, None if that is not known.
+        judged: the last epoch on which the scheduler decided before the search was interrupted, 0 if none.
+        ended: whether it decided there that the trial ends.
+    """
+
+    number: int
+    seed: int
+    config: Config
+    max_epochs: int
+    origin: Origin | None = None
+    judged: int = 0
+    ended: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What tells this trial's checkpoints from those of another trial of the same number.
+
+        Nodes write checkpoints to the storage at once, and the study follows seconds later: a search whose head died
+        draws its last numbers once more, with other configurations.
+        """
+        return f"{config_id(self.config)}-{self.seed}"
+
+
+class EpochResult(Strict):
+    """What a trial tells after an epoch.
+
+    Losses are mean cross entropies in nats, accuracies fractions, times seconds, ``reported_at`` seconds since 1970.
+    ``overhead_seconds`` is the slot's other time since the last report.  ``parameters`` counts the trained ones.
+    ``unsaved`` says why the epoch's checkpoint could not be written.
+    """
+
+    # A loss that is no longer finite is a result as well.
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    epoch: _Count
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    train_seconds: _Seconds
+    eval_seconds: _Seconds
+    overhead_seconds: _Seconds
+    reported_at: float
+    node: str
+    device: Literal["cpu", "cuda"]
+    precision: Precision
+    parameters: _Count
+    unsaved: str | None = None
+
+    @property
+    def diverged(self) -> bool:
+        return not math.isfinite(self.train_loss)
+
+
+@dataclass(frozen=True)
+class RetrainJob:
+    """One retrain: a configuration, its rank in the search (None for a baseline outside of the top), and a seed."""
+
+    config: Config
+    rank: int | None
+    seed: int
+    epochs: int
+    horizon: int
+    best_val_accuracy: float
+    expected_seconds: float
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return config_id(self.config), self.seed
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.config == baseline(self.config.model)
+
+
+@dataclass(frozen=True)
+class RetrainResult:
+    """A trained and tested model.
+
+    Attributes:
+        epochs: for each epoch the columns of ``retrain_epochs.parquet`` that training measured.
+        train_size: training images.
+        train_loss: of the last epoch, nats.
+        test_accuracy: a fraction.
+        test_loss: nats.
+        class_accuracy: accuracy on each class's test images.
+        seconds: training and test.
+        parameters: trainable ones.
+        node: host name.
+        device: cpu or cuda.
+        precision: in training; the test runs in float32.
+        read_at: when the test images were opened, UTC.
+        predicted: class of each test image, int8.
+        confidence: softmax probability of that class, float32.
+        weights: the model's float32 arrays by name.
+    """
+
+    epochs: list[dict[str, float]]
+    train_size: int
+    train_loss: float
+    test_accuracy: float
+    test_loss: float
+    class_accuracy: list[float]
+    seconds: float
+    parameters: int
+    node: str
+    device: str
+    precision: Precision
+    read_at: datetime
+    predicted: NDArray[Any]
+    confidence: NDArray[Any]
+    weights: dict[str, NDArray[Any]]

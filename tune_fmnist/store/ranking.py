@@ -1,0 +1,28 @@
+"""Which trials count, and in what order: the one definition for tables, screen, page and retrains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from tune_fmnist.base.vocabulary import COMPLETED, RUNNING, STOPPED
+
+Trial = TypeVar("Trial", bound=Mapping[str, Any])
+
+
+def counts(trial: Mapping[str, Any]) -> bool:
+    """Return whether a row of ``trials.parquet`` has a score and neither diverged nor failed."""
+    score = trial.get("score")
+    return score is not None and not math.isnan(score) and trial["status"] in (RUNNING, COMPLETED, STOPPED)
+
+
+def ranked(trials: Iterable[Trial], *, ended: bool = False) -> list[Trial]:
+    """Return the trials that count, highest score first, of equal ones the earlier.
+
+    Args:
+        trials: rows of ``trials.parquet``.
+        ended: whether a trial that still runs is left out.
+    """
+    of_use = [trial for trial in trials if counts(trial) and not (ended and trial["status"] == RUNNING)]
+    return sorted(of_use, key=lambda trial: (-trial["score"], trial["number"]))

@@ -1,0 +1,56 @@
+"""Which configurations are retrained, with which seeds, for how many epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.models.config import baseline, config_id, to_config
+from tune_fmnist.store import tables
+from tune_fmnist.store.jobs import RetrainJob
+from tune_fmnist.store.ranking import ranked
+from tune_fmnist.store.record import SearchRecord
+
+
+def choose(trials: Iterable[Mapping[str, Any]], record: SearchRecord, *, top_k: int, seeds: int) -> list[RetrainJob]:
+    """Return the retrains: the ``top_k`` configurations by score and the baseline, each with ``seeds`` seeds.
+
+    A configuration is trained for the epochs at which its validation accuracy was highest.
+
+    Args:
+        trials: the rows of ``trials.parquet``.
+        record: of the search.
+        top_k: how many configurations, 1 or more.
+        seeds: retrains of each, 1 or more.
+
+    Raises:
+        InputError: the baseline has no score.
+    """
+    best: dict[str, Mapping[str, Any]] = {}
+    for row in ranked(trials, ended=True):
+        best.setdefault(row["config_id"], row)
+    first = config_id(baseline(record.model))
+    if first not in best:
+        what, hint = "the baseline, trial 0, has no validation accuracy", "see its reason, and search again"
+        raise InputError(what, file=record.name, key="trials.parquet: number 0", hint=hint)
+    ranks: dict[str, int | None] = {name: rank for rank, name in enumerate(list(best)[:top_k], start=1)}
+    ranks.setdefault(first, None)
+    return [
+        _job(best[name], rank, seed, record)
+        for name, rank in ranks.items()
+        for seed in range(record.seed, record.seed + seeds)
+    ]
+
+
+def _job(row: Mapping[str, Any], rank: int | None, seed: int, record: SearchRecord) -> RetrainJob:
+    seconds_per_epoch = row["seconds"] / row["epochs"] * record.images / record.train_size
+    return RetrainJob(
+        config=to_config(tables.config_values(row), file="trials.parquet"),
+        rank=rank,
+        seed=seed,
+        epochs=row["best_epoch"],
+        horizon=record.max_epochs,
+        best_val_accuracy=row["best_val_accuracy"],
+        expected_seconds=seconds_per_epoch * row["best_epoch"],
+    )

@@ -1,0 +1,141 @@
+"""What would go wrong in a search, found before it does, here and on every node."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from importlib.metadata import PackageNotFoundError, metadata, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from tune_fmnist import data
+from tune_fmnist.base.errors import InputError, last_line
+from tune_fmnist.store.folder import Folder
+from tune_fmnist.workflow.findings import GIB, HERE, Finding, State, judged, refused
+from tune_fmnist.workflow.options import Options
+
+_REINSTALL: Final = "install it again with all it needs, in the versions of constraints.txt"
+
+
+def examine(options: Options) -> Iterator[Finding]:
+    """Check what a search with these options needs, and yield what is found as soon as it is.
+
+    Nothing is left behind, except Fashion-MNIST in the cache where it had to be fetched.  Of the options ``data_root``,
+    ``results_dir``, ``address``, ``storage``, ``cpus_per_trial`` and ``gpus_per_trial`` are looked at.
+    """
+    yield _packages()
+    try:
+        # A package that cannot be imported is a finding.
+        from tune_fmnist.workflow import cluster_checks
+    except ImportError as error:
+        yield Finding("packages", HERE, "failure", f"cannot be imported ({error})", _REINSTALL)
+        return
+    yield _data(options.data_root)
+    yield _uv()
+    with ExitStack() as stack:
+        scratch = None
+        try:
+            scratch = stack.enter_context(scratch_folder(options.results_dir))
+            yield _disk(options.results_dir, scratch)
+        except OSError as error:
+            what = f"{options.results_dir}: {error}"
+            yield Finding("storage", HERE, "failure", what, "name another with --results-dir")
+        try:
+            yield Finding("Ray", HERE, "ok", cluster_checks.found(options.address))
+            stack.enter_context(cluster_checks.running_ray(options.address))
+        except InputError as error:
+            yield refused("Ray", error)
+            return
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            hint = "see the newest logs in /tmp/ray; free the ports, the memory or the disk that it lacks"
+            yield Finding("Ray", HERE, "failure", f"cannot be started ({last_line(error)})", hint)
+            return
+        yield from cluster_checks.examine(options, scratch)
+
+
+@contextmanager
+def scratch_folder(results_dir: Path) -> Iterator[Path]:
+    """Make a folder where results go; remove it and all that had to be made for it."""
+    with left_as_found(results_dir):
+        results_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".doctor-", dir=results_dir) as name:
+            yield Path(name).resolve()
+
+
+@contextmanager
+def left_as_found(folder: Path) -> Iterator[None]:
+    """Remove a folder and its parents after the block, those that were not there before it."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        yield
+    finally:
+        # They are not empty where a search has begun meanwhile.
+        with suppress(OSError):
+            for one in made:
+                one.rmdir()
+
+
+def _packages() -> Finding:
+    """Compare what is installed with what this package's metadata asks for."""
+    try:
+        about = metadata("tune_fmnist")
+    except PackageNotFoundError:
+        return Finding("packages", HERE, "failure", "tune_fmnist is not installed", _REINSTALL)
+    python, unfit = platform.python_version(), []
+    if python not in SpecifierSet(about["Requires-Python"]):
+        unfit.append(f"Python {python}, not {about['Requires-Python']}")
+    for text in about.get_all("Requires-Dist", []):
+        needs = Requirement(text)
+        if needs.marker and not needs.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(needs.name)
+        except PackageNotFoundError:
+            found = ""
+        if not found or not needs.specifier.contains(found, prereleases=True):
+            unfit.append(f"{needs.name} {found or 'missing'}, not {needs.specifier}")
+    found = "; ".join(unfit) or f"tune_fmnist {about['Version']} and all it needs, Python {python}"
+    return judged("packages", HERE, found, bad=bool(unfit), state="failure", hint=_REINSTALL)
+
+
+def _data(data_root: Path | None) -> Finding:
+    try:
+        source = data.locate(data_root, partial(print, file=sys.stderr))
+        data.verify(source)
+    except InputError as error:
+        return refused("data", error)
+    return Finding("data", HERE, "ok", f"all four files of Fashion-MNIST in {source.folder}")
+
+
+def _uv() -> Finding:
+    # It was set to 0 before Ray was imported, unless the user had set it.
+    value = os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"]
+    hint = "set it to 0: under `uv run`, Ray builds an environment for each worker"
+    found, bad = f"RAY_ENABLE_UV_RUN_RUNTIME_ENV={value}", value.lower() in {"1", "true"}
+    return judged("uv run", HERE, found, bad=bad, state="warning", hint=hint)
+
+
+def _disk(results_dir: Path, scratch: Path) -> Finding:
+    """Check that a file can be written where results go, and judge the room that is left there."""
+    if trouble := Folder(str(scratch)).trouble():
+        raise OSError(trouble)
+    return _room(results_dir, shutil.disk_usage(results_dir).free)
+
+
+def _room(results_dir: Path, free: int) -> Finding:
+    """Judge the ``free`` bytes where results go."""
+    found, hint = (
+        f"{results_dir} can be written, {free / GIB:.1f} GiB free",
+        "free some, or name another disk with --results-dir",
+    )
+    state: State = "failure" if free < 200 * 2**20 else "warning"
+    return judged("storage", HERE, found, bad=free < 2 * GIB, state=state, hint=hint)

@@ -1,0 +1,79 @@
+"""Retrain the best configurations of a search and test them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from tune_fmnist.base.vocabulary import RUNNING
+from tune_fmnist.reporting.progress import console
+from tune_fmnist.store import tables
+from tune_fmnist.store.record import RetrainPlan
+from tune_fmnist.workflow.options import Options, python_names
+from tune_fmnist.workflow.session import Session, open_existing, present, retrain_tables
+
+if TYPE_CHECKING:
+    from tune_fmnist.reporting.results import Results
+
+
+def retrain(
+    folder: Path | str,
+    *,
+    top_k: int = 3,
+    retrain_seeds: int = 3,
+    data_root: Path | str | None = None,
+    cpus_per_trial: float | None = None,
+    gpus_per_trial: float | None = None,
+    address: str | None = None,
+    out: Console | None = None,
+) -> Results:
+    """Retrain and test the best configurations of a search; what has been retrained already is kept.
+
+    Args:
+        folder: of the search.
+        top_k: how many of the best configurations, besides the baseline.
+        retrain_seeds: seeds of each.
+        data_root: a torchvision data root [found or fetched].
+        cpus_per_trial: CPUs of one retrain [1].
+        gpus_per_trial: GPUs of one retrain, or a share of one.
+        address: of a running Ray cluster [start one here].
+        out: where progress goes [the standard output].
+
+    Raises:
+        InputError: the folder is no search, or the data is not what was searched on.
+    """
+    with python_names():
+        options = Options.of(
+            top_k=top_k,
+            retrain_seeds=retrain_seeds,
+            data_root=data_root,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            address=address,
+        )
+        return run(Path(folder), options, out or console())
+
+
+def run(folder: Path, options: Options, out: Console) -> Results:
+    """Retrain as ``retrain`` does, with checked options; ``top_k`` and ``retrain_seeds`` are among them."""
+    with open_existing(folder, options, out) as session:
+        _run(session)
+        return present(session)
+
+
+def _run(session: Session) -> None:
+    """Run what is pending; a search whose trials have all ended is finished afterwards."""
+    record, options, began = session.record, session.options, time.monotonic()
+    plan = RetrainPlan(wanted=True, top_k=options.top_k or 3, seeds=options.retrain_seeds or 3)
+    retrains = retrain_tables(session, plan)
+    if retrains.pending:
+        # Ray takes two seconds to import: a mistake is told before.
+        from tune_fmnist.workflow.compute import compute_retrains
+
+        compute_retrains(session, retrains, plan)
+    statuses = tables.read(session.paths.trials, tables.TRIALS)["status"].to_pylist()
+    if len(statuses) >= record.trials and RUNNING not in statuses:
+        record.close(session.paths, "finished", time.monotonic() - began)

@@ -1,0 +1,194 @@
+"""A search from end to end: trials, then retrains, then the page."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Never
+
+from rich.console import Console
+
+from tune_fmnist.base import provenance
+from tune_fmnist.base.errors import InputError, unknown
+from tune_fmnist.base.files import is_full
+from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName
+from tune_fmnist.reporting.progress import console
+from tune_fmnist.store.retrain_tables import read_tables
+from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.workflow.options import Options, python_names
+from tune_fmnist.workflow.session import Session, open_new, open_resumed, present, record_utilisation, retrain_tables
+
+if TYPE_CHECKING:
+    from tune_fmnist.reporting.results import Results
+
+
+def search(
+    model: ModelName | None = None,
+    *,
+    space: Path | str | Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    max_epochs: int | None = None,
+    time_budget: float | str | None = None,
+    searcher: SearcherName | None = None,
+    scheduler: SchedulerName | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    results_dir: Path | str = "results",
+    data_root: Path | str | None = None,
+    cpus_per_trial: float | None = None,
+    gpus_per_trial: float | None = None,
+    max_concurrent: int | None = None,
+    trial_timeout: float | str | None = None,
+    address: str | None = None,
+    storage: str | None = None,
+    top_k: int | None = None,
+    retrain_seeds: int | None = None,
+    retrain: bool | None = None,
+    limit_train: int | None = None,
+    resume: bool = False,
+    out: Console | None = None,
+    **others: Never,
+) -> Results:
+    """Search a model's hyperparameters, retrain the best configurations, test them, and leave tables and a page.
+
+    Args:
+        model: ``ann`` or ``cnn``; a resumed search knows it.
+        space: a TOML file, or a dict of its content; the model's default space if None.
+        trials: how many [ann 40, cnn 12].
+        max_epochs: epochs of the longest trial [ann 27, cnn 5].
+        time_budget: end the search after so many seconds, or ``"90s"``, ``"10m"``, ``"2h"``.
+        searcher: ``tpe``, ``gp`` or ``random`` [tpe].
+        scheduler: ``asha`` stops poor trials early, ``fifo`` none [asha].
+        seed: of split, weights, order and searcher [0].
+        name: of the folder for the results [model and time].
+        results_dir: where that folder is made.
+        data_root: a torchvision data root [found or fetched].
+        cpus_per_trial: CPUs of one trial [1].
+        gpus_per_trial: GPUs of one trial, or a share of one.
+        max_concurrent: trials at once [all that fit].
+        trial_timeout: give up a trial's epoch after this time, as ``time_budget``.
+        address: of a running Ray cluster [start one here].
+        storage: a folder that all machines share, or ``s3://BUCKET/PREFIX``.
+        top_k: how many of the best configurations to retrain [3].
+        retrain_seeds: seeds of each retrain [3].
+        retrain: whether to retrain and test the best ones [True].
+        limit_train: train and validate on so many images only.
+        resume: go on with the search ``name``.
+        out: where progress goes [the standard output].
+
+    Raises:
+        InputError: a parameter, the space, the data or the results folder cannot be used.
+        KeyboardInterrupt: interrupted; what had been reported is in the tables, and ``resume=True`` goes on.
+    """
+    with python_names():
+        for name_of_other in others:
+            raise unknown(name_of_other, [*Options.model_fields, "out"])
+        options = Options.of(
+            model=model,
+            space=dict(space) if isinstance(space, Mapping) else space,
+            trials=trials,
+            max_epochs=max_epochs,
+            time_budget=time_budget,
+            searcher=searcher,
+            scheduler=scheduler,
+            seed=seed,
+            name=name,
+            results_dir=results_dir,
+            data_root=data_root,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            max_concurrent=max_concurrent,
+            trial_timeout=trial_timeout,
+            address=address,
+            storage=storage,
+            top_k=top_k,
+            retrain_seeds=retrain_seeds,
+            retrain=retrain,
+            limit_train=limit_train,
+            resume=resume,
+        )
+        return run(
+            options, provenance.call("search", options.model_dump(mode="json", exclude_defaults=True)), out or console()
+        )
+
+
+def run(options: Options, command: str, out: Console) -> Results:
+    """Search as ``search`` does, with checked options; ``command`` is what the record says of how it was started."""
+    opened = open_resumed(options, out) if options.resume else open_new(options, command, out)
+    with opened as session:
+        return _run(session)
+
+
+def _run(session: Session) -> Results:
+    began = time.monotonic()
+    record, paths, mirror = session.record, session.paths, session.mirror
+    if session.options.resume and record.state == "finished" and not paths.trials.exists():
+        raise InputError("table not found", file=paths.trials, hint="restore it or search again")
+    trials = TrialTables(paths, record, mirror.discard if mirror else None)
+    # What is wrong with the tables is found before anything is written or trained.
+    read_tables(paths)
+    left = record.trials - len(trials.trials) + len(trials.running)
+    _begin(session, trials, searches=left > 0)
+    try:
+        _compute(session, trials, left, began)
+    except KeyboardInterrupt:
+        record.close(paths, "interrupted", time.monotonic() - began)
+        _say_how_to_resume(session, trials)
+        raise
+    except BaseException as error:
+        if is_full(error):
+            # There is no room to record that either.
+            what = "the disk is full; what was written is whole: make room, then go on with --resume"
+            raise OSError(errno.ENOSPC, what, str(paths.folder)) from error
+        record.close(paths, "failed", time.monotonic() - began)
+        raise
+    if mirror:
+        mirror.finish()
+    shutil.rmtree(paths.checkpoints, ignore_errors=True)
+    record.close(paths, "finished", time.monotonic() - began)
+    return present(session)
+
+
+def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
+    """Record that the search runs, and say what it is."""
+    record, resumes = session.record, session.options.resume
+    if resumes:
+        record.resume(trials.last_report, searches=searches)
+    record.state, record.time_budget_seconds = "running", session.options.time_budget
+    record.versions, record.hardware = provenance.versions(), provenance.hardware()
+    record.git_commit = provenance.git_commit()
+    record.write(session.paths)
+    if session.mirror:
+        session.mirror.begin()
+    session.out.print(
+        f"{'resuming' if resumes else 'search'} {record.name}: {record.trials} trials of up to "
+        f"{record.max_epochs} epochs, {record.searcher.name} and {record.scheduler.name}, seed {record.seed}"
+    )
+    sizes = f"{record.train_size:,} training and {record.validation_size:,} validation images"
+    session.out.print(f"{sizes} ({session.source.origin})")
+
+
+def _compute(session: Session, trials: TrialTables, left: int, began: float) -> None:
+    """Run what has not been run: the ``left`` trials, and the retrains."""
+    plan = session.record.retrain_plan
+    # Of a search without a trial there is nothing yet to choose from.
+    if left > 0 or (plan.wanted and retrain_tables(session, plan).pending):
+        # Ray and Optuna take two seconds to import: a mistake is told before.
+        from tune_fmnist.workflow.compute import compute
+
+        compute(session, trials, left, began)
+    else:
+        record_utilisation(session)
+
+
+def _say_how_to_resume(session: Session, trials: TrialTables) -> None:
+    folder = session.paths.folder
+    session.out.print(
+        f"interrupted; the tables in {folder} hold {len(trials.trials)} trials and {trials.epochs} epochs"
+    )
+    command = f"python -m tune_fmnist.search --resume --results-dir {folder.parent} --name {folder.name}"
+    # Without line ends of its own, what is longer than the screen can be copied whole.
+    session.out.print(f"next: {command}", soft_wrap=True)

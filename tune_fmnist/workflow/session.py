@@ -1,0 +1,214 @@
+"""One open search: its folder and lock, record, storage and images, and what it leaves at its end."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from tune_fmnist import data
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.vocabulary import FASHION_MNIST
+from tune_fmnist.reporting.results import Results
+from tune_fmnist.reporting.utilisation import utilisation
+from tune_fmnist.store import tables
+from tune_fmnist.store.folder import Folder
+from tune_fmnist.store.lock import only_writer
+from tune_fmnist.store.mirror import Mirror
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import RetrainPlan, SearchRecord, now
+from tune_fmnist.store.retrain_tables import RetrainTables
+from tune_fmnist.tuning.selection import choose
+from tune_fmnist.tuning.space import Space, from_values
+from tune_fmnist.workflow.options import Options, new_settings, resume_settings
+
+
+@dataclass
+class Session:
+    """A search that this process alone writes.
+
+    Attributes:
+        options: what is asked for now.
+        record: ``search.json``; not on the disk yet if the search is new.
+        space: where configurations come from.
+        paths: its files on this machine.
+        mirror: its folder on a storage, None without one.
+        source: where its images were found.
+        images: all of its training images.
+        split: the same, divided into training and validation.
+        out: where progress goes.
+    """
+
+    options: Options
+    record: SearchRecord
+    space: Space
+    paths: SearchPaths
+    mirror: Mirror | None
+    source: data.Source
+    images: data.Images
+    split: data.Split
+    out: Console
+
+
+@contextmanager
+def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
+    """Open a new search in a folder that is made for it.
+
+    Args:
+        options: what is asked for.
+        command: what the record says about how the search was started.
+        out: where progress goes.
+
+    Raises:
+        InputError: an option, the space, the data, the folder or the storage cannot be used.
+    """
+    settings, space = new_settings(options)
+    name = f"{settings.model}-{datetime.now():%Y%m%d-%H%M%S}" if options.name is None else options.name
+    paths = SearchPaths.named(options.results_dir, name)
+    with ExitStack() as held:
+        # The storage is held until all has been copied there.
+        mirror = _mirror(options.storage, paths, held)
+        if mirror and mirror.exists():
+            what, hint = f"{name!r} exists already", "use another, or --resume"
+            raise InputError(what, file=str(mirror.folder), key="--name", hint=hint)
+        source, images = _images(options.data_root, settings.limit_train, settings.seed, out)
+        split = data.split(images, settings.seed)
+        if settings.retrain_plan.wanted:
+            # The test set is proven now, for it is read only when the search is over.
+            data.verify(source)
+        _create(paths)
+        held.enter_context(only_writer(paths))
+        record = SearchRecord(
+            **settings.model_dump(),
+            name=name,
+            search_id=uuid.uuid4().hex[:8],
+            state="running",
+            command=command,
+            started_at=now(),
+            dataset=FASHION_MNIST.name,
+            data=source.origin,
+            images=len(images.labels),
+            train_size=len(split.train.labels),
+            validation_size=len(split.validation.labels),
+            split_hash=split.hash,
+            storage=str(mirror.storage) if mirror else None,
+        )
+        yield Session(options, record, space, paths, mirror, source, images, split, out)
+
+
+@contextmanager
+def open_resumed(options: Options, out: Console) -> Iterator[Session]:
+    """Open a search that was interrupted or finished, to go on with it.
+
+    Raises:
+        InputError: it is not there, cannot be read, contradicts the options, or another process writes it.
+    """
+    if options.name is None:
+        raise InputError("missing", key="--name", hint="name the search that --resume goes on with")
+    paths = SearchPaths.named(options.results_dir, options.name)
+    storage = options.storage
+    if storage is None and paths.search.exists():
+        storage = SearchRecord.read(paths).storage
+    with ExitStack() as held:
+        mirror = _mirror(storage, paths, held)
+        if mirror:
+            mirror.fetch()
+        SearchRecord.read(paths)
+        held.enter_context(only_writer(paths))
+        # Whoever held it until now may have changed it.
+        record = SearchRecord.read(paths)
+        space = resume_settings(options, record, paths.search)
+        record.storage = str(mirror.storage) if mirror else None
+        source, images, split = _same_images(options, record, paths, out)
+        if record.retrain_plan.wanted:
+            data.verify(source)
+        yield Session(options, record, space, paths, mirror, source, images, split, out)
+
+
+@contextmanager
+def open_existing(folder: Path, options: Options, out: Console) -> Iterator[Session]:
+    """Open a search in its folder, to retrain its best configurations.
+
+    Raises:
+        InputError: the folder holds no search, the data is not what it ran on, or another process writes it.
+    """
+    paths = SearchPaths(folder)
+    SearchRecord.read(paths)
+    with only_writer(paths):
+        record = SearchRecord.read(paths)
+        space = from_values(record.space, file=str(paths.search))
+        source, images, split = _same_images(options, record, paths, out)
+        data.verify(source)
+        yield Session(options, record, space, paths, None, source, images, split, out)
+
+
+def _images(root: Path | None, limit: int | None, seed: int, out: Console) -> tuple[data.Source, data.Images]:
+    source = data.locate(root, out.print)
+    return source, data.limited(data.read_training(source), limit, seed)
+
+
+def _same_images(
+    options: Options, record: SearchRecord, paths: SearchPaths, out: Console
+) -> tuple[data.Source, data.Images, data.Split]:
+    """Return the images that a recorded search ran on, or raise ``InputError`` if these are others."""
+    source, images = _images(options.data_root, record.limit_train, record.seed, out)
+    split = data.split(images, record.seed)
+    if split.hash != record.split_hash:
+        what = f"{record.split_hash!r} is not the {split.hash!r} of {source.folder}"
+        raise InputError(what, file=paths.search, key="split_hash", hint="give the --data-root it ran on")
+    return source, images, split
+
+
+def _mirror(storage: str | None, paths: SearchPaths, held: ExitStack) -> Mirror | None:
+    return held.enter_context(Mirror(paths, Folder.at(storage)).held()) if storage else None
+
+
+def _create(paths: SearchPaths) -> None:
+    begun = paths.search.exists() or paths.trials.exists()
+    try:
+        # A search that was killed before its record was written left a lock, and nothing to resume.
+        paths.folder.mkdir(parents=True, exist_ok=paths.lock.exists() and not begun)
+    except OSError as error:
+        # Where a link leads nowhere, it is the folder above that exists already.
+        if os.path.lexists(paths.folder):
+            what, hint = f"{paths.folder.name!r} exists already", "use another, or --resume"
+            raise InputError(what, file=paths.folder, key="--name", hint=hint) from None
+        what = f"cannot be made ({error.strerror})"
+        raise InputError(what, file=paths.folder, key="--results-dir", hint="use another") from None
+
+
+def retrain_tables(session: Session, plan: RetrainPlan) -> RetrainTables:
+    """Return the search's retrains, as its table of trials ranks the configurations now.
+
+    Raises:
+        InputError: a table cannot be read, or the baseline has no score.
+    """
+    rows = tables.read(session.paths.trials, tables.TRIALS).to_pylist()
+    jobs = choose(rows, session.record, top_k=plan.top_k, seeds=plan.seeds)
+    return RetrainTables(session.paths, session.record.search_id, jobs)
+
+
+def record_utilisation(session: Session) -> None:
+    """Put into the record how busy the slots were, where it does not stand there yet."""
+    record = session.record
+    if record.utilisation is None:
+        results = Results(session.paths)
+        record.utilisation, record.utilisation_while_trials_wait = utilisation(record, results.trials, results.epochs)
+        record.write(session.paths)
+
+
+def present(session: Session) -> Results:
+    """Write the search's page, print the closing summary, and return the results."""
+    # Matplotlib and SciPy take a second to import, which the first trial need not wait for.
+    from tune_fmnist.reporting import page, summary
+
+    page.write_page(session.paths.folder)
+    results = Results(session.paths)
+    summary.print_summary(results, session.out)
+    return results
