@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.installed import write
 from tune_fmnist.runtime.nodes import facts
-from tune_fmnist.workflow.checks import _room, left_as_found, scratch_folder
+from tune_fmnist.workflow.checks import _room
+from tune_fmnist.workflow.scratch import left_as_found, scratch_folder
 
 GIB = 2**30
 

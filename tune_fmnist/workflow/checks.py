@@ -7,11 +7,10 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from packaging.requirements import Requirement
@@ -22,6 +21,7 @@ from tune_fmnist.base.errors import InputError, last_line
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.workflow.findings import GIB, HERE, Finding, State, judged, refused
 from tune_fmnist.workflow.options import Options
+from tune_fmnist.workflow.scratch import scratch_folder
 
 _REINSTALL: Final = "install it again with all it needs, in the versions of constraints.txt"
 
@@ -60,28 +60,6 @@ def examine(options: Options) -> Iterator[Finding]:
             yield Finding("Ray", HERE, "failure", f"cannot be started ({last_line(error)})", hint)
             return
         yield from cluster_checks.examine(options, scratch)
-
-
-@contextmanager
-def scratch_folder(results_dir: Path) -> Iterator[Path]:
-    """Make a folder where results go; remove it and all that had to be made for it."""
-    with left_as_found(results_dir):
-        results_dir.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".doctor-", dir=results_dir) as name:
-            yield Path(name).resolve()
-
-
-@contextmanager
-def left_as_found(folder: Path) -> Iterator[None]:
-    """Remove a folder and its parents after the block, those that were not there before it."""
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    try:
-        yield
-    finally:
-        # They are not empty where a search has begun meanwhile.
-        with suppress(OSError):
-            for one in made:
-                one.rmdir()
 
 
 def _packages() -> Finding:

@@ -15,9 +15,9 @@ from tune_fmnist.runtime.nodes import SHM, Facts, ask_every_node, check_storage,
 from tune_fmnist.runtime.ray_session import find_cluster, running_ray
 from tune_fmnist.runtime.slots import Placement, place, slots_of
 from tune_fmnist.store.folder import Folder
-from tune_fmnist.workflow.checks import left_as_found
 from tune_fmnist.workflow.findings import GIB, HERE, Finding, State, judged, refused
 from tune_fmnist.workflow.options import Options
+from tune_fmnist.workflow.scratch import left_as_found
 
 __all__ = ["examine", "found", "running_ray"]
 
