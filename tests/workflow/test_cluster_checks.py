@@ -19,10 +19,10 @@ from tests.installed import fake_version, write
 from tune_fmnist.runtime.nodes import SHM, Facts, facts
 from tune_fmnist.runtime.slots import Placement
 from tune_fmnist.workflow import checks
-from tune_fmnist.workflow.checks import scratch_folder
 from tune_fmnist.workflow.cluster_checks import Node, _judge, _share, _tokens
 from tune_fmnist.workflow.findings import HERE, Finding
 from tune_fmnist.workflow.options import Options
+from tune_fmnist.workflow.scratch import scratch_folder
 
 GIB = 2**30
 PER_NODE = {"versions", "torch", "storage", "clock", "memory"} | ({"shm"} if SHM.exists() else set())
