@@ -19,6 +19,7 @@ TRIED: Final = ("2.60.0",)
 """The releases of Ray with which all tests passed."""
 
 _NAMES: Final = (
+    "ray._private.ray_constants:ENABLE_RAY_CLUSTER",
     "ray._private.services:find_bootstrap_address",
     "ray.tune.tune:TuneController",
     "ray.tune.execution.tune_controller:TuneController._actor_failed",
@@ -64,6 +65,22 @@ def running_cluster() -> str | None:
     """Return the address of the Ray cluster that was started on this machine, or None."""
     found: str | None = _get("ray._private.services:find_bootstrap_address")(None)
     return found
+
+
+@contextmanager
+def listening_here() -> Iterator[None]:
+    """Let a Ray that the block starts listen on the loopback address, not on every one that the machine has.
+
+    Ray gives a node that address where it takes the system for one without clusters, and no parameter says so.  The
+    environment variable behind it would hold for clusters that this process joins as well, whose nodes must be reached.
+    """
+    constants: Any = import_module("ray._private.ray_constants")
+    before = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 def forgive(trial: Trial) -> None:

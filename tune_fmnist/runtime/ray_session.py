@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from tune_fmnist.base import signals
+from tune_fmnist.base import ray_environment, signals
 from tune_fmnist.base.errors import InputError, last_line
 from tune_fmnist.runtime import ray_private
 
@@ -21,32 +23,74 @@ from tune_fmnist.runtime import ray_private
 def running_ray(address: str | None) -> Iterator[None]:
     """Join the Ray cluster at ``address``, or start one on this machine; leave or end it afterwards.
 
+    One that is started listens on this machine only, asks everybody for the user's token, and keeps its files in a
+    folder that nobody else can enter.
+
     Raises:
-        InputError: no cluster answers at the address, or it refuses this program.
+        InputError: no cluster answers at the address, or it refuses this program; or there is no place for the token
+            or the sockets of one's own.
         RuntimeError: this Ray lacks something that this program uses of its inside.
     """
     ray_private.check()
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    if address is None:
+    with ExitStack() as held:
+        if address is None:
+            _start(held.enter_context(_folder()), common)
+        else:
+            _join(find_cluster(address), common)
+        # Only errors of this program reach the screen; a trial's own end up in its row.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        with signals.obeyed_between_steps():
+            try:
+                yield
+            finally:
+                ray.shutdown()
+
+
+def _start(folder: str, common: dict[str, Any]) -> None:
+    """Start Ray here; unless told otherwise, it asks for a token."""
+    mode = os.environ.pop("RAY_AUTH_MODE", "")
+    if mode and mode.lower() != "token":
+        what = f"RAY_AUTH_MODE={mode} does not hold for the Ray that a search starts: it asks for a token"
+        logging.getLogger(__name__).warning(what)
+    ray_environment.keep_token()
+    with ray_private.listening_here():
         # "local" starts one also where another is running already.
-        ray.init(address="local", include_dashboard=False, **common)
-    else:
-        found = find_cluster(address)
-        try:
-            ray.init(address=found, **common)
-        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-            raise InputError(
-                f"the cluster at {found} refuses this program ({last_line(error)})",
-                key="--address",
-                hint="set its token and RAY_AUTH_MODE=token here, or start it with this Ray and this Python",
-            ) from None
-    # Only errors of this program reach the screen; a trial's own end up in its row.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    with signals.obeyed_between_steps():
-        try:
-            yield
-        finally:
-            ray.shutdown()
+        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **common)
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """Make a folder for the files of Ray, and remove it afterwards; after an error it stays, for Ray's logs.
+
+    Ray lets every user of the machine write in the folders that it makes, but nobody gets into this one.
+    """
+    within, stays = ray_environment.temporary_folder(), False
+    try:
+        within.mkdir(parents=True, exist_ok=True)
+        outer = tempfile.mkdtemp(prefix=ray_environment.FOLDER_PREFIX, dir=within)
+    except OSError as error:
+        what = f"Ray's files cannot be kept there ({error.strerror})"
+        raise InputError(what, file=within, hint="set RAY_TMPDIR to a folder that can be written") from None
+    try:
+        yield f"{outer}/r"
+    except Exception:
+        stays = True
+        raise
+    finally:
+        if not stays:
+            shutil.rmtree(outer, ignore_errors=True)
+
+
+def _join(found: str, common: dict[str, Any]) -> None:
+    try:
+        ray.init(address=found, **common)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise InputError(
+            f"the cluster at {found} refuses this program ({last_line(error)})",
+            key="--address",
+            hint="set its token and RAY_AUTH_MODE=token here, or start it with this Ray and this Python",
+        ) from None
 
 
 def find_cluster(address: str) -> str:

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from tune_fmnist import data
+from tune_fmnist.base import ray_environment
 from tune_fmnist.base.errors import InputError, last_line
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.workflow.findings import GIB, HERE, Finding, State, judged, refused
@@ -56,7 +57,8 @@ def examine(options: Options) -> Iterator[Finding]:
             yield refused("Ray", error)
             return
         except (ConnectionError, RuntimeError, ValueError) as error:
-            hint = "see the newest logs in /tmp/ray; free the ports, the memory or the disk that it lacks"
+            logs = f"{ray_environment.temporary_folder()}/{ray_environment.FOLDER_PREFIX}*"
+            hint = f"see the logs in the newest {logs}; free the ports, the memory or the disk that it lacks"
             yield Finding("Ray", HERE, "failure", f"cannot be started ({last_line(error)})", hint)
             return
         yield from cluster_checks.examine(options, scratch)
