@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tune_fmnist.base.errors import InputError
-from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.paths import SearchPaths, checked_name
 
 RESULTS = Path("/somewhere/results")
 
@@ -26,6 +26,8 @@ RESULTS = Path("/somewhere/results")
         "a/..",
         "a\\b",
         "..\\a",
+        "..a",
+        ".hidden",
         "a\nb",
         "a\tb",
         "a\0b",
@@ -41,9 +43,18 @@ def test_name_cannot_leave_the_results(name: str) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["cnn-20260102-030405", "a b", "..a", "a..b", "ünïcode", "-x", "a.b", "[red]"])
+@pytest.mark.parametrize("name", ["cnn-20260102-030405", "a b", "a..b", "ünïcode", "-x", "a.b", "[red]"])
 def test_plain_name_is_taken(name: str) -> None:
     assert SearchPaths.named(RESULTS, name).folder == RESULTS / name
+
+
+@pytest.mark.parametrize(("name", "key"), [("n" * 101, "--name"), ("\N{SNOWMAN}" * 81, "NAME")])
+def test_name_has_an_end(name: str, key: str) -> None:
+    with pytest.raises(InputError, match=f"^{key}: a name of {len(name)} characters, '{name[:20]}'") as caught:
+        checked_name(name, key)
+    assert caught.value.hint == "use at most 100 plain ones"
+    assert checked_name(name[:80], key) == name[:80]
+    assert checked_name("n" * 100) == "n" * 100
 
 
 @given(st.text(st.characters(codec=None)) | st.text("./\\a~", max_size=5))

@@ -8,8 +8,30 @@ from typing import Final
 
 from tune_fmnist.base.errors import InputError
 
-_LONGEST_NAME: Final = 255
-"""Bytes of the longest name of a folder that usual file systems take."""
+_LONGEST_NAME: Final = 100
+"""Characters of the longest name of a search."""
+
+_LONGEST_BYTES: Final = 240
+"""Bytes of it, whatever its characters: usual file systems take 255, of which endings such as ``.log`` need some."""
+
+
+def checked_name(name: str, key: str = "--name") -> str:
+    """Return the name of a search, which is a folder's and cannot lead out of the folder that this one lies in.
+
+    Args:
+        name: as the user gave it.
+        key: the option or argument that it was given by.
+
+    Raises:
+        InputError: it is empty, begins with a dot, is too long, or holds what no name should.
+    """
+    if not name or name.startswith(".") or "/" in name or "\\" in name or not name.isprintable():
+        hint = "use letters, digits, '-' and '_'"
+        raise InputError(f"{name!r} is not a folder's name", key=key, hint=hint)
+    if len(name) > _LONGEST_NAME or len(name.encode()) > _LONGEST_BYTES:
+        what = f"a name of {len(name)} characters, {name[:20]!r}..., is too long"
+        raise InputError(what, key=key, hint=f"use at most {_LONGEST_NAME} plain ones")
+    return name
 
 
 @dataclass
@@ -37,10 +59,4 @@ class SearchPaths:
     @classmethod
     def named(cls, results_dir: Path, name: str) -> SearchPaths:
         """Return the paths of search ``name`` under ``results_dir``; a name cannot lead out of it."""
-        if not name or name in {".", ".."} or Path(name).name != name or "\\" in name or not name.isprintable():
-            hint = "use letters, digits, '-' and '_'"
-            raise InputError(f"{name!r} is not a folder's name", key="--name", hint=hint)
-        if (size := len(name.encode())) > _LONGEST_NAME:
-            what = f"a name of {size} bytes, {name[:20]!r}..., is too long"
-            raise InputError(what, key="--name", hint=f"use at most {_LONGEST_NAME}")
-        return cls(results_dir / name)
+        return cls(results_dir / checked_name(name))

@@ -96,6 +96,13 @@ def python_names() -> Iterator[None]:
         raise InputError(renamed(error.what), file=error.file, key=key, hint=renamed(error.hint)) from None
 
 
+def resumed_name(options: Options) -> str:
+    """Return the name of the search to resume, or raise ``InputError`` if there is none."""
+    if options.name is None:
+        raise InputError("missing", key="--name", hint="name the search that --resume goes on with")
+    return options.name
+
+
 def new_settings(options: Options) -> tuple[Settings, Space]:
     """Return the settings of a new search: the options, and defaults where they are silent.
 

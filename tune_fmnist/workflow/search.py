@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import shutil
 import time
 from collections.abc import Mapping
@@ -189,6 +190,11 @@ def _say_how_to_resume(session: Session, trials: TrialTables) -> None:
     session.out.print(
         f"interrupted; the tables in {folder} hold {len(trials.trials)} trials and {trials.epochs} epochs"
     )
-    command = f"python -m tune_fmnist.search --resume --results-dir {folder.parent} --name {folder.name}"
     # Without line ends of its own, what is longer than the screen can be copied whole.
-    session.out.print(f"next: {command}", soft_wrap=True)
+    session.out.print(f"next: {_to_resume(folder)}", soft_wrap=True)
+
+
+def _to_resume(folder: Path) -> str:
+    """Return the command that goes on with a search, to be pasted into a shell."""
+    options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name]
+    return shlex.join(["python", "-m", "tune_fmnist.search", *options])

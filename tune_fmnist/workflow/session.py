@@ -26,7 +26,7 @@ from tune_fmnist.store.record import RetrainPlan, SearchRecord, now
 from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.tuning.selection import choose
 from tune_fmnist.tuning.space import Space, from_values
-from tune_fmnist.workflow.options import Options, new_settings, resume_settings
+from tune_fmnist.workflow.options import Options, new_settings, resume_settings, resumed_name
 
 
 @dataclass
@@ -109,9 +109,7 @@ def open_resumed(options: Options, out: Console) -> Iterator[Session]:
     Raises:
         InputError: it is not there, cannot be read, contradicts the options, or another process writes it.
     """
-    if options.name is None:
-        raise InputError("missing", key="--name", hint="name the search that --resume goes on with")
-    paths = SearchPaths.named(options.results_dir, options.name)
+    paths = SearchPaths.named(options.results_dir, resumed_name(options))
     storage = options.storage
     if storage is None and paths.search.exists():
         storage = SearchRecord.read(paths).storage
