@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -101,9 +104,8 @@ def test_setup_can_be_run_again_and_sets_each_nodes_environment(tmp_path: Path) 
     assert done.stdout.split() == ["token", "0", f"{tmp_path}/env/bin:/usr/bin:/bin"]
 
 
-def test_aws_opens_ssh_alone_and_buys_spot_first_with_on_demand_behind() -> None:
+def test_aws_lets_in_whom_the_user_names_and_buys_spot_first_with_on_demand_behind() -> None:
     config = read(AWS)
-    assert config["provider"]["security_group"].keys() == {"GroupName"}, "Ray's own rules: SSH, and the group itself"
     types = config["available_node_types"]
     head, spot, bought = (types[name] for name in ("head", "worker_spot", "worker_on_demand"))
     assert head["resources"] == {"CPU": 0, "GPU": 0}
@@ -113,7 +115,86 @@ def test_aws_opens_ssh_alone_and_buys_spot_first_with_on_demand_behind() -> None
     assert bought["min_workers"] == 0
     assert bought["max_workers"] == config["max_workers"]
     for node in types.values():
-        assert node["node_config"]["IamInstanceProfile"] == {"Name": "tune-fmnist"}, "checkpoints go to S3 from each"
+        assert node["node_config"]["SecurityGroupIds"] == [cluster._PLACEHOLDER], "Ray's own group is open to the world"
+    assert head["node_config"]["IamInstanceProfile"] == {"Name": "tune-fmnist-head"}
+    assert bought["node_config"]["IamInstanceProfile"] == {"Name": "tune-fmnist-worker"}
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Callable[..., tuple[int, list[list[str]]]]:
+    """Run ``aws_profile.sh`` with a stand-in for Amazon's command, which needs an account; return what it is given."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "aws").write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys\n"
+        "with open(os.environ['SAID'], 'a') as file:\n"
+        "    print(json.dumps(sys.argv[1:]), file=file)\n"
+        "print('arn:of:worker' if 'get-role' in sys.argv else 'sg-1')\n"
+    )
+    (tmp_path / "bin" / "curl").write_text("#!/bin/sh\necho 203.0.113.7\n")
+    for program in (tmp_path / "bin").iterdir():
+        program.chmod(0o755)
+    said = tmp_path / "said"
+
+    def run(*arguments: str) -> tuple[int, list[list[str]]]:
+        said.write_text("")
+        path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "SAID": str(said)}
+        script = ROOT / "clusters" / "aws_profile.sh"
+        done = subprocess.run([script, *arguments], cwd=ROOT, env=environment, check=False, capture_output=True)
+        return done.returncode, [json.loads(line) for line in said.read_text().splitlines()]
+
+    return run
+
+
+def rights(calls: list[list[str]], role: str) -> list[dict[str, Any]]:
+    """Return the statements of a role's policy."""
+    (call,) = [call for call in calls if call[1] == "put-role-policy" and role in call]
+    statements: list[dict[str, Any]] = json.loads(call[call.index("--policy-document") + 1])["Statement"]
+    assert all(one["Effect"] == "Allow" for one in statements)
+    return statements
+
+
+def test_workers_may_use_the_bucket_and_the_head_alone_may_start_machines(aws: Any) -> None:
+    status, calls = aws("my-bucket", "198.51.100.0/24")
+    assert status == 0
+    worker = rights(calls, "tune-fmnist-worker")
+    for one in worker:
+        actions = one["Action"] if isinstance(one["Action"], list) else [one["Action"]]
+        assert all(re.fullmatch(r"s3:(List|Get|Put|Delete|Abort)\w+", action) for action in actions)
+        assert re.fullmatch(r"arn:aws:s3:::my-bucket(/\*)?", one["Resource"])
+    more = [one for one in rights(calls, "tune-fmnist-head") if one not in worker]
+    (passes,) = [one for one in more if "iam:PassRole" in one["Action"]]
+    assert passes["Resource"] == "arn:of:worker"
+    ends = [one for one in more if "ec2:TerminateInstances" in one["Action"]]
+    assert [list(one["Condition"]) for one in ends] == [["StringLike"]]
+    assert not any("attach-role-policy" in call for call in calls), "Amazon's own policies allow far more"
+    profiles = [call[call.index("--role-name") + 1] for call in calls if "add-role-to-instance-profile" in call]
+    assert profiles == ["tune-fmnist-worker", "tune-fmnist-head"]
+
+
+@pytest.mark.parametrize(
+    ("given", "cidr"),
+    [
+        ((), "203.0.113.7/32"),
+        (("198.51.100.9",), "198.51.100.9/32"),
+        (("198.51.100.0/24",), "198.51.100.0/24"),
+        (("0.0.0.0/0",), None),
+        (("128.0.0.0/1",), None),
+        (("::/0",), None),
+        (("home",), None),
+    ],
+)
+def test_port_22_is_open_to_an_address_that_is_never_the_world(aws: Any, given: tuple[str, ...], cidr: str) -> None:
+    status, calls = aws("my-bucket", *given)
+    rules = [call for call in calls if "authorize-security-group-ingress" in call]
+    if cidr is None:
+        assert (status, calls) == (2, [])
+        return
+    ssh, among = rules
+    assert ssh[-4:] == ["--port", "22", "--cidr", cidr]
+    assert among[-2:] == ["--source-group", "sg-1"]
+    assert {call[call.index("--region") + 1] for call in rules} == {read(AWS)["provider"]["region"]}
 
 
 def test_aws_takes_its_machines() -> None:
@@ -182,8 +263,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     said = tmp_path / "said"
     home = tmp_path / "home"
-    (home / ".ray").mkdir(parents=True)
-    (home / ".ray" / "auth_token").touch()
+    home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("SAID", str(said))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stand-in"))
@@ -195,8 +275,20 @@ def test_up_on_own_machines_uses_the_autoscaler_that_starts_them(said: Path) -> 
     cluster.main("up", ONPREM)
     lines = said.read_text().splitlines()
     assert lines[-1] == f"['0', '0'] ['up', '{ONPREM}', '--yes']"
-    cluster.main("up", AWS)
+    token = said.parent / "home" / ".ray" / "auth_token"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    edited = said.parent / "cluster.yaml"
+    edited.write_text(AWS.read_text().replace(cluster._PLACEHOLDER, "sg-00000000000000001"))
+    cluster.main("up", edited)
     assert said.read_text().splitlines()[-1].startswith("[None, '0'] ['up', ")
+
+
+def test_up_on_aws_waits_for_who_may_log_in(said: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"cluster\.yaml: SecurityGroupIds: 'sg-\w+' is a placeholder; put in the group"
+    ):
+        cluster.main("up", AWS)
+    assert not said.exists()
 
 
 def test_submitted_search_outlives_the_connection(said: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,14 +299,58 @@ def test_submitted_search_outlives_the_connection(said: Path, capsys: pytest.Cap
     assert "--results-dir ~/results > ~/results/a.log 2>&1 < /dev/null &" in line
 
 
-def test_names_cannot_lead_elsewhere(said: Path) -> None:
-    for action, more, key in (
-        ("submit", ["--name", "x; rm"], "--name"),
-        ("fetch", ["x y"], "NAME"),
-        ("status", ["$(x)"], "NAME"),
-    ):
-        with pytest.raises(InputError, match=f"^{key}: invalid value {re.escape(repr(more[-1]))}; use letters"):
-            cluster.main(action, AWS, more)
+@pytest.mark.parametrize("name", [["--name", "night"], ["--name=night"], ["--name", "day", "--name=night"]])
+def test_a_name_is_understood_as_search_does(said: Path, capsys: pytest.CaptureFixture[str], name: list[str]) -> None:
+    file = said.parent / "my cluster.yaml"
+    file.write_text(ONPREM.read_text())
+    cluster.main("submit", file, ["--model", "ann", *name])
+    assert capsys.readouterr().out == f"search night runs; see: tune-fmnist cluster status '{file}' night\n"
+    assert (
+        f"--address auto --model ann {' '.join(name)} --results-dir ~/results > ~/results/night.log" in said.read_text()
+    )
+
+
+def test_a_search_without_a_name_gets_one(said: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.main("submit", AWS, ["--model=cnn"])
+    (name,) = re.findall(r"search (search-[\d-]+) runs", capsys.readouterr().out)
+    assert f"--model=cnn --name {name} --results-dir" in said.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--modell", "ann"], "No such option: --modell"),
+        (["--model", "rnn"], "^--model: invalid value 'rnn'; "),
+        (["--model", "ann", "--trials", "0"], "^--trials: invalid value 0; must be at least 1$"),
+        (["--model", "ann", "--trials"], "--trials"),
+        (["--model", "ann", "more"], "more"),
+        (["--name", "night"], "^--model: missing; use ann or cnn$"),
+        ([], "^--model: missing; use ann or cnn$"),
+        (["--resume"], "^--name: missing; name the search that --resume goes on with$"),
+        (["--resume", "--name=../night"], r"^--name: '\.\./night' is not a folder's name; "),
+    ],
+)
+def test_what_search_does_not_take_is_not_submitted(said: Path, options: list[str], says: str) -> None:
+    with pytest.raises((InputError, typer.TyperException), match=says):
+        cluster.main("submit", AWS, options)
+    assert not said.exists()
+
+
+NO_NAMES = ("..", ".", ".hidden", "a/b", "/", "a\nb", "\x1b[2J", "n" * 101, "x y", "$(x)", "x; rm", "a'b", "~", "*", "")
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+@pytest.mark.parametrize("action", ["submit", "status", "fetch"])
+def test_names_cannot_lead_elsewhere(said: Path, action: str, name: str) -> None:
+    more, key = (["--model", "ann", "--name", name], "--name") if action == "submit" else ([name], "NAME")
+    with pytest.raises(InputError) as caught:
+        cluster.main(action, AWS, more)
+    assert caught.value.key == key
+    assert len(str(caught.value).splitlines()) == 1
+    assert sorted(path.name for path in said.parent.iterdir()) == ["home", "stand-in"], "nothing is made or run"
+
+
+def test_what_is_no_action_is_told(said: Path) -> None:
     with pytest.raises(InputError, match=r"^NAME: missing; name the search to fetch$"):
         cluster.main("fetch", AWS)
     with pytest.raises(InputError, match=r"^ACTION: invalid value 'start'; use up, submit, status, fetch or down$"):
@@ -222,8 +358,23 @@ def test_names_cannot_lead_elsewhere(said: Path) -> None:
     assert not said.exists()
 
 
-def test_what_is_no_clusters_file_is_told(tmp_path: Path) -> None:
-    for text in ("", "a: [", "provider: 3"):
-        (tmp_path / "x.yaml").write_text(text)
-        with pytest.raises(InputError, match=r"x\.yaml: is not a cluster's file"):
-            cluster.main("up", tmp_path / "x.yaml")
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is not a cluster's file"),
+        ("a: [", "is not a cluster's file"),
+        ("provider: 3", "is not a cluster's file"),
+        ("provider: {type: local}", r"provider\.worker_ips: missing; see cluster\.yaml"),
+        ("provider: {type: local, worker_ips: [192.0.2.2]}", "auth: missing; see "),
+        ("provider: {type: local, worker_ips: []}\nauth: you", "auth: invalid value 'you': must be "),
+        ("provider: {type: local, worker_ips: []}\nauth: {}", r"auth\.ssh_user: missing; see "),
+        ("provider: {type: local, worker_ips: 3}\nauth: {ssh_user: you}", r"provider\.worker_ips: invalid value 3: "),
+    ],
+)
+@pytest.mark.parametrize("action", ["up", "down"])
+def test_what_is_no_clusters_file_is_told(said: Path, action: str, text: str, says: str) -> None:
+    file = said.parent / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=rf"x\.yaml: {says}"):
+        cluster.main(action, file)
+    assert not said.exists(), "Ray was asked before"

@@ -8,15 +8,19 @@ import shlex
 import subprocess
 import sys
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
 import typer
 import yaml  # type: ignore[import-untyped]
+from pydantic import BaseModel, ValidationError
 
-from tune_fmnist.base.errors import InputError
+from tune_fmnist.base import ray_environment
+from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.cli import Debug
+from tune_fmnist.search import main as search_main
+from tune_fmnist.store.paths import checked_name
+from tune_fmnist.workflow.options import Options, new_settings, resumed_name
 
 Action = Literal["up", "submit", "status", "fetch", "down"]
 
@@ -24,7 +28,33 @@ _RESULTS: Final = "~/results"
 """Where a search's files are on the head."""
 
 _NAME: Final = re.compile(r"[\w.-]+")
-"""What a search on a cluster may be called: its name passes through shells."""
+"""What a search on a cluster may be called, of all names of searches: it passes through shells."""
+
+_PLACEHOLDER: Final = "sg-0123456789abcdef0"
+"""The group that stands in cluster.yaml where the user's own belongs."""
+
+
+_HINT: Final = "see cluster.yaml and clusters/onprem.yaml"
+
+
+class _Auth(BaseModel):
+    """Who logs in at the user's own machines."""
+
+    ssh_user: str
+    ssh_private_key: Path | None = None
+
+
+class _Provider(BaseModel):
+    """Which machines those are, apart from the head."""
+
+    worker_ips: list[str]
+
+
+class _OwnMachines(BaseModel):
+    """What ``down`` needs to know of a cluster of the user's own machines."""
+
+    provider: _Provider
+    auth: _Auth
 
 
 class Launcher:
@@ -40,11 +70,14 @@ class Launcher:
     def __init__(self, file: Path) -> None:
         self._file = file
         try:
-            self.config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-            self.is_local = self.config["provider"]["type"] == "local"
+            self._config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+            self.is_local = self._config["provider"]["type"] == "local"
+            self._own = _OwnMachines.model_validate(self._config) if self.is_local else None
+        except ValidationError as error:
+            raise invalid(error, file=file, hint=_HINT) from None
         except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
             said = " ".join(str(error).split())
-            raise InputError(f"is not a cluster's file ({said})", file=file, hint="see cluster.yaml") from None
+            raise InputError(f"is not a cluster's file ({said})", file=file, hint=_HINT) from None
 
     def ray(self, command: str, *arguments: str, check: bool = True, quiet: bool = False) -> int:
         """Run ``ray COMMAND FILE ARGUMENTS`` and return its exit status.
@@ -68,43 +101,48 @@ class Launcher:
         return self.ray("exec", command, check=check, quiet=quiet)
 
     def up(self) -> None:
-        """Start the cluster, or bring the project on a running one up to date without ending its searches."""
-        token = Path.home() / ".ray" / "auth_token"
-        if not token.exists():
-            make = [sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"]
-            subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+        """Start the cluster, or bring the project on a running one up to date without ending its searches.
+
+        Raises:
+            InputError: the file does not say yet who may log in.
+        """
+        if _PLACEHOLDER in str(self._config):
+            hint = "put in the group that clusters/aws_profile.sh makes, which says who may log in"
+            raise InputError(f"{_PLACEHOLDER!r} is a placeholder", file=self._file, key="SecurityGroupIds", hint=hint)
+        ray_environment.keep_token()
         runs = self.on_head("ray status", check=False, quiet=True) == 0
         self.ray("up", "--yes", *(["--no-restart"] if runs else []))
 
     def down(self) -> None:
         """End everything; Ray itself leaves the workers of a local cluster running for a minute."""
         self.ray("down", "--yes")
-        if not self.is_local:
+        if self._own is None:
             return
-        auth = self.config["auth"]
-        key = ["-i", str(Path(auth["ssh_private_key"]).expanduser())] if "ssh_private_key" in auth else []
+        auth = self._own.auth
+        key = ["-i", str(auth.ssh_private_key.expanduser())] if auth.ssh_private_key else []
         options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10"]
-        for address in self.config["provider"]["worker_ips"]:
-            where = f"{auth['ssh_user']}@{address}"
-            line = ["ssh", "-q", *key, *options, where, "bash --login -ic 'ray stop --force'"]
+        for address in self._own.provider.worker_ips:
+            line = ["ssh", "-q", *key, *options, f"{auth.ssh_user}@{address}", "bash --login -ic 'ray stop --force'"]
             if subprocess.run(line, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
                 print(f"{address} cannot be reached: see that no Ray runs there", file=sys.stderr)
 
 
-def submit(launcher: Launcher, options: list[str]) -> str:
+def submit(launcher: Launcher, arguments: list[str]) -> str:
     """Start a search on the head and return its name; it goes on when this program ends.
 
     Args:
-        options: those of ``search``.
+        launcher: of the cluster.
+        arguments: what ``search`` is to be given, as on its command line.
 
     Raises:
-        InputError: its name cannot pass through a shell.
+        InputError: an option is not one that ``search`` takes, or its name cannot pass through a shell.
+        typer.TyperException: the same of the command line.
     """
-    names = [after for before, after in pairwise(options) if before == "--name"]
-    name = names[-1] if names else f"search-{datetime.now():%Y%m%d-%H%M%S}"
+    options = _options(arguments)
+    name = f"search-{datetime.now():%Y%m%d-%H%M%S}" if options.name is None else options.name
     _check(name, "--name")
-    arguments = [*options, *([] if names else ["--name", name])]
-    search = shlex.join(["python", "-m", "tune_fmnist.search", "--address", "auto", *arguments])
+    named = [] if options.name is not None else ["--name", name]
+    search = shlex.join(["python", "-m", "tune_fmnist.search", "--address", "auto", *arguments, *named])
     log = f"{_RESULTS}/{name}.log"
     # In a session of its own, without a terminal: the end of the connection is not its end.
     run = f"setsid nohup {search} --results-dir {_RESULTS} > {log} 2>&1 < /dev/null"
@@ -112,8 +150,23 @@ def submit(launcher: Launcher, options: list[str]) -> str:
     return name
 
 
+def _options(arguments: list[str]) -> Options:
+    """Return what ``search`` will take a command line for, as far as that can be told without the head's files."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command()(search_main)
+    given = typer.main.get_command(app).make_context("cluster submit FILE --", [*arguments]).params
+    del given["debug"]
+    options = Options.of(**given)
+    if options.resume:
+        resumed_name(options)
+    else:
+        # A space of the user's own lies on the head.
+        new_settings(options.model_copy(update={"space": None}))
+    return options
+
+
 def _check(name: str, key: str = "NAME") -> str:
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(checked_name(name, key)):
         raise InputError(f"invalid value {name!r}", key=key, hint="use letters, digits, '-', '_' and '.'")
     return name
 
@@ -138,7 +191,7 @@ def main(
         launcher.up()
     elif action == "submit":
         name = submit(launcher, more)
-        print(f"search {name} runs; see: tune-fmnist cluster status {file} {name}")
+        print(f"search {name} runs; see: {shlex.join(['tune-fmnist', 'cluster', 'status', str(file), name])}")
     elif action == "status":
         launcher.on_head("ray status" + "".join(f"; tail -n 5 {_RESULTS}/{_check(name)}.log" for name in more))
     elif action == "fetch":

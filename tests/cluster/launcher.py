@@ -22,11 +22,17 @@ def onprem(lab: Lab, numbers: tuple[int, ...] = (1, 2, 3)) -> str:
     return _laid_over(config, "--num-cpus=1 --object-store-memory=300000000")
 
 
-def aws() -> str:
-    """Return cluster.yaml with the few values that must differ: who logs in, at which address, and what takes long."""
+def aws(group: str) -> str:
+    """Return cluster.yaml with the few values that must differ: who logs in, at which address, and what takes long.
+
+    Args:
+        group: the security group that a user would put in.
+    """
     config: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text())
     config["provider"]["use_internal_ips"] = True
     config["idle_timeout_minutes"] = 0.2
+    for node in config["available_node_types"].values():
+        node["node_config"]["SecurityGroupIds"] = [group]
     # Memory is not divided between the hosts; the processors and the GPU are those that the file gives a machine.
     return _laid_over(config, "--object-store-memory=300000000")
 

@@ -49,18 +49,19 @@ for line in sys.stdin:
 
 
 class Account:
-    """An AWS account, with one subnet, the instance profile that cluster.yaml names, and a bucket.
+    """An AWS account, with one subnet, the instance profiles that cluster.yaml names, a bucket, and a group that lets
+    the client alone log in: what ``clusters/aws_profile.sh`` makes, as far as moto holds anybody to it.
 
     moto's server runs at the client; boto3 asks it from there, in the same process.
 
     Args:
         lab: its client.
         region: where.
-        profile: the instance profile's name.
+        profiles: the instance profiles' names.
         spot: "sold out" where there are no spot machines, which moto knows nothing of; "available" elsewhere.
     """
 
-    def __init__(self, lab: Lab, region: str, profile: str, spot: str) -> None:
+    def __init__(self, lab: Lab, region: str, profiles: set[str], spot: str) -> None:
         command = [*lab.client.inside, sys.executable, "-c", SERVER, f"{NETWORK}.{CLIENT}", region, spot]
         self._log = lab.folder / "moto.log"
         with self._log.open("wb") as log:
@@ -77,7 +78,13 @@ class Account:
         network = f"{NETWORK}.0/24"
         vpc = self.ask("ec2", "create_vpc", CidrBlock=network)["Vpc"]["VpcId"]
         self.ask("ec2", "create_subnet", VpcId=vpc, CidrBlock=network, AvailabilityZone=f"{region}a")
-        self.ask("iam", "create_instance_profile", InstanceProfileName=profile)
+        for profile in sorted(profiles):
+            self.ask("iam", "create_instance_profile", InstanceProfileName=profile)
+        made = self.ask("ec2", "create_security_group", GroupName="tune-fmnist", Description="tune-fmnist", VpcId=vpc)
+        self.group: str = made["GroupId"]
+        ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": f"{NETWORK}.{CLIENT}/32"}]}
+        among = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": self.group}]}
+        self.ask("ec2", "authorize_security_group_ingress", GroupId=self.group, IpPermissions=[ssh, among])
         where = {"LocationConstraint": region}
         self.ask("s3", "create_bucket", Bucket=BUCKET, CreateBucketConfiguration=where)
         # The key pair that Ray makes where there is none; no machine here would get its public part.
@@ -126,8 +133,9 @@ def lab_of_aws() -> Iterator[Lab]:
 @pytest.fixture
 def account(lab_of_aws: Lab, request: pytest.FixtureRequest) -> Iterator[Account]:
     config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    profile = config["available_node_types"]["head"]["node_config"]["IamInstanceProfile"]["Name"]
-    account = Account(lab_of_aws, config["provider"]["region"], profile, getattr(request, "param", "available"))
+    types = config["available_node_types"].values()
+    profiles = {node["node_config"]["IamInstanceProfile"]["Name"] for node in types}
+    account = Account(lab_of_aws, config["provider"]["region"], profiles, getattr(request, "param", "available"))
     yield account
     account.close()
 
@@ -157,7 +165,7 @@ def is_spot(instance: dict[str, Any]) -> bool:
 @pytest.mark.faults
 def test_spot_machines_come_with_the_load_are_replaced_and_go(lab_of_aws: Lab, account: Account) -> None:
     lab, file = lab_of_aws, "/root/cluster.yaml"
-    lab.client.path(file).write_text(launcher.aws())
+    lab.client.path(file).write_text(launcher.aws(account.group))
     command(lab, "up", file)
     (first,) = account.running()
     assert first["InstanceType"] == "m7i.large"
@@ -182,6 +190,8 @@ def test_spot_machines_come_with_the_load_are_replaced_and_go(lab_of_aws: Lab, a
     assert is_spot(lost)
     assert lost["InstanceType"] == "g6.xlarge"
     assert lost["SecurityGroups"] == first["SecurityGroups"]
+    profiles = [one["IamInstanceProfile"]["Arn"].rpartition("/")[2] for one in (first, lost)]
+    assert profiles == ["tune-fmnist-head", "tune-fmnist-worker"]
     await_trial(lost, "night")
 
     submit(lab, file, "more")
@@ -213,12 +223,14 @@ def test_spot_machines_come_with_the_load_are_replaced_and_go(lab_of_aws: Lab, a
 
 
 def _only_ssh_is_open(account: Account, instance: dict[str, Any]) -> None:
-    """Assert that port 22 is open to the world, and all ports to the machines themselves, and nothing else."""
+    """Assert that port 22 is open to the client, and all ports to the machines themselves, and nothing else."""
     (group,) = instance["SecurityGroups"]
     assert group["GroupName"] == "tune-fmnist"
     (found,) = account.ask("ec2", "describe_security_groups", GroupIds=[group["GroupId"]])["SecurityGroups"]
     world = [rule for rule in found["IpPermissions"] if rule["IpRanges"] or rule["Ipv6Ranges"] or rule["PrefixListIds"]]
     assert [(rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) for rule in world] == [("tcp", 22, 22)]
+    assert [one["CidrIp"] for one in world[0]["IpRanges"]] == [f"{NETWORK}.{CLIENT}/32"]
+    assert not world[0]["Ipv6Ranges"] + world[0]["PrefixListIds"]
     peers = {pair["GroupId"] for rule in found["IpPermissions"] for pair in rule["UserIdGroupPairs"]}
     assert peers == {group["GroupId"]}
 
@@ -227,7 +239,7 @@ def _only_ssh_is_open(account: Account, instance: dict[str, Any]) -> None:
 @pytest.mark.parametrize("account", ["sold out"], indirect=True)
 def test_full_price_is_paid_when_the_user_says_so(lab_of_aws: Lab, account: Account) -> None:
     lab, file = lab_of_aws, "/root/cluster.yaml"
-    lab.client.path(file).write_text(launcher.aws())
+    lab.client.path(file).write_text(launcher.aws(account.group))
     command(lab, "up", file)
     (first,) = account.running()
     head = host_of(lab, first)
