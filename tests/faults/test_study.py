@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,14 +15,19 @@ from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 from ray.tune.schedulers import TrialScheduler
 
+from tests.faults.harness import Hurt
 from tests.faults.inotify import Watch
-from tests.records import make_job, make_result
+from tests.records import make_job, make_record, make_result
+from tune_fmnist.store import tables
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.optuna_journal import Journal
 from tune_fmnist.tuning.scheduler import SCHEDULERS
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.tuning.space import default_space, read_space
 
+Note = Callable[[str, int, tuple[int, int]], None]
 MAX_EPOCHS = 9
 
 
@@ -29,9 +35,9 @@ def study(file: Path) -> optuna.Study:
     return optuna.create_study(storage=JournalStorage(Journal(file)), study_name="s", load_if_exists=True)
 
 
-def searcher(journal: Path) -> OptunaSearcher:
-    space = read_space(default_space("ann"))
-    return OptunaSearcher(space, "tpe", seed=1, max_epochs=MAX_EPOCHS, journal=journal, name="s")
+def searcher(paths: SearchPaths) -> OptunaSearcher:
+    space, rows = read_space(default_space("ann")), TrialTables(paths, make_record(max_epochs=MAX_EPOCHS)).trials
+    return OptunaSearcher(space, "tpe", seed=1, max_epochs=MAX_EPOCHS, journal=paths.journal, name="s", trials=rows)
 
 
 def result(epoch: int, accuracy: float = 0.5) -> dict[str, Any]:
@@ -87,7 +93,8 @@ def test_a_journal_that_is_away_for_a_while_misses_nothing(tmp_path: Path, caplo
 
 
 def test_trials_that_the_tables_have_not_seen_are_issued_again_and_end_where_they_ended(tmp_path: Path) -> None:
-    first = searcher(tmp_path / "a.journal")
+    paths = SearchPaths(tmp_path)
+    first, rows = searcher(paths), TrialTables(paths, make_record(max_epochs=MAX_EPOCHS))
     jobs = [first.suggest(f"ray-{number}")[JOB] for number in range(4)]
     for epoch in range(1, MAX_EPOCHS):
         first.on_trial_result("ray-0", result(epoch))
@@ -97,8 +104,11 @@ def test_trials_that_the_tables_have_not_seen_are_issued_again_and_end_where_the
     first.on_trial_complete("ray-2", error=True)
     first.on_trial_result("ray-3", result(1))
 
-    again = searcher(tmp_path / "a.journal")
-    again.resume({1: {"number": 1, "status": "running"}})
+    # The others' rows did not reach the disk.
+    rows.start(jobs[1])
+    rows.publish(now=True)
+    again = searcher(paths)
+    assert again.rebuilt is None
     issued = [again.suggest(f"new-{number}")[JOB] for number in range(5)]
     assert [job.number for job in issued] == [0, 1, 2, 3, 4]
     assert [(job.config, job.seed, job.origin) for job in issued[:4]] == [
@@ -146,6 +156,31 @@ def test_what_was_judged_once_is_judged_the_same_when_it_is_told_again(name: str
     assert judge(8, 2, 0.99, judged=2, ended=True) == TrialScheduler.STOP
     if name == "asha":
         assert judge(9, 1, 0.1, judged=0, ended=False) == TrialScheduler.STOP
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("damage", ["deleted", "cut in half", "one line missing", "garbage", "older"])
+def test_a_search_goes_on_without_its_journal(hurt: Hurt, count: Note, damage: str) -> None:
+    hurt.arguments += ("--trials", "3", "--no-retrain")
+    assert hurt.start().ended() == 0
+    older = hurt.paths.journal.read_bytes()
+    hurt.finish("--trials", 5)
+    content, before = hurt.paths.journal.read_bytes(), tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
+    lines = content.splitlines(keepends=True)
+    hurt.paths.journal.unlink()
+    if damage != "deleted":
+        hurt.paths.journal.write_bytes(
+            {
+                "cut in half": content[: len(content) // 2],
+                "one line missing": b"".join(lines[:20] + lines[21:]),
+                "garbage": b"".join([*lines[:20], b"garbage\n", *lines[20:]]),
+                "older": older,
+            }[damage]
+        )
+    run = hurt.finish("--trials", 8)
+    assert "\noptuna.journal is rebuilt from the tables: " in "\n".join(run.lines)
+    assert tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()[:5] == before
+    count(f"journal {damage}", 1, hurt.check(trials=8))
 
 
 def test_events_of_a_folder_are_seen(tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ def test_the_tables_go_on_as_version_2(paths: SearchPaths) -> None:
 
 def test_the_study_goes_on(paths: SearchPaths) -> None:
     record = SearchRecord.read(paths)
+    trial_tables = TrialTables(paths, record)
     (name,) = optuna.get_all_study_names(JournalStorage(JournalFileBackend(str(paths.journal))))
     searcher = OptunaSearcher(
         from_values(record.space),
@@ -189,8 +190,10 @@ def test_the_study_goes_on(paths: SearchPaths) -> None:
         max_epochs=record.max_epochs,
         journal=paths.journal,
         name=name,
+        trials=trial_tables.trials,
+        epochs=trial_tables.reported(),
     )
-    searcher.resume(TrialTables(paths, record).trials)
+    assert searcher.rebuilt is None
     assert searcher.suggest("a")["job"].number == 40
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -17,10 +18,12 @@ from hypothesis import strategies as st
 
 from tests.disk import full_disk
 from tests.records import make_job, make_record, make_result
+from tune_fmnist.base.errors import InputError
 from tune_fmnist.models.config import Cnn, config_id, to_config
 from tune_fmnist.store import tables
 from tune_fmnist.store import trial_tables as module
 from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.store.jobs import TrialJob
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import ranked
 from tune_fmnist.store.trial_tables import PUBLISH_SECONDS, TrialTables
@@ -472,6 +475,37 @@ def test_trial_that_diverged_between_the_tables_does_so_when_it_tells_it_again(
     assert (resumed.trials[4]["status"], resumed.epochs) == ("diverged", 10)
 
 
+@pytest.mark.parametrize(
+    ("job", "says"),
+    [
+        (make_job(0), "trial 0 has completed and cannot begin again"),
+        (make_job(3), "trial 3 has failed and cannot begin again"),
+        (make_job(0, Cnn()), f"trial 0 is {config_id(make_job(0).config)} with seed 1000, not {config_id(Cnn())} with"),
+        (make_job(2, Cnn()), f"trial 2 is {config_id(make_job(2).config)} with seed 1002, not {config_id(Cnn())} with"),
+        (make_job(4, seed=7), "not "),
+    ],
+)
+def test_a_number_is_one_trial(trial_tables: TrialTables, paths: SearchPaths, job: TrialJob, says: str) -> None:
+    every_end(trial_tables)
+    before = repr(trials_of(paths))
+    for at_work in (trial_tables, TrialTables(paths, RECORD)):
+        with pytest.raises(InputError) as caught:
+            at_work.start(job)
+        assert str(caught.value).startswith(f"{paths.trials}: number: ")
+        assert says in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
+        at_work.publish(now=True)
+        assert repr(trials_of(paths)) == before
+
+
+def test_two_rows_of_one_number_are_one_line(trial_tables: TrialTables, paths: SearchPaths) -> None:
+    every_end(trial_tables)
+    table = tables.read(paths.trials, tables.TRIALS)
+    tables.write(pa.concat_tables([table, table.slice(4, 1)]), paths.trials)
+    with pytest.raises(InputError, match=r"number: trial 4 found 2 times; restore the table"):
+        TrialTables(paths, RECORD)
+
+
 def test_what_was_reported_is_read_in_its_order(trial_tables: TrialTables, paths: SearchPaths) -> None:
     for number in (0, 1):
         trial_tables.start(make_job(number))
@@ -482,6 +516,7 @@ def test_what_was_reported_is_read_in_its_order(trial_tables: TrialTables, paths
     assert [(row["number"], row["epoch"], row["val_accuracy"]) for row in first] == [(1, 1, 0.7), (1, 2, 0.8)]
     assert (last["number"], last["epoch"]) == (0, 1)
     assert math.isnan(last["val_accuracy"])
+    assert [row["finite"] for row in (*first, last)] == [True, True, True]
 
 
 def test_checkpoints_of_a_trial_go_when_its_end_is_in_the_table(

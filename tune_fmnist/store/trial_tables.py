@@ -12,6 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import STORAGE_PATIENCE_SECONDS, is_full
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED, Status
 from tune_fmnist.models.config import config_id
@@ -79,6 +80,10 @@ class TrialTables:
             {name: value for name, value in row.items() if value is not None}
             for row in read(self._paths.trials, TRIALS).to_pylist()
         ]
+        for number, count in Counter(row["number"] for row in rows).items():
+            if count > 1:
+                what, hint = f"trial {number} found {count} times", "restore the table or search again"
+                raise InputError(what, file=self._paths.trials, key="number", hint=hint)
         self.trials = {row["number"]: row | {"epochs": 0, "seconds": 0.0} for row in rows}
         numbers = {row["trial_id"]: row["number"] for row in rows}
         epochs = read(self._paths.epochs, EPOCHS).sort_by("epoch")
@@ -94,10 +99,18 @@ class TrialTables:
         self._rank(self.trials.values())
 
     def reported(self) -> list[Row]:
-        """Return the epochs read from the disk, in the order of their reports: number, epoch and val_accuracy."""
+        """Return the epochs read from the disk, in the order of their reports.
+
+        Each has its number, epoch and val_accuracy, and ``finite``, whether the training loss was.
+        """
         numbers = {trial["trial_id"]: number for number, trial in self.trials.items()}
-        rows = self._epochs.sort_by("reported_at").select(["trial_id", "epoch", "val_accuracy"]).to_pylist()
-        return [row | {"number": numbers[row["trial_id"]]} for row in rows]
+        columns = ["trial_id", "epoch", "val_accuracy", "train_loss"]
+        rows = self._epochs.sort_by("reported_at").select(columns).to_pylist()
+        return [
+            {"number": numbers[row["trial_id"]], "epoch": row["epoch"], "val_accuracy": row["val_accuracy"]}
+            | {"finite": math.isfinite(row["train_loss"])}
+            for row in rows
+        ]
 
     @property
     def last_report(self) -> datetime | None:
@@ -111,7 +124,11 @@ class TrialTables:
         return [self.trials[number] for number in sorted(self._live)]
 
     def start(self, job: TrialJob) -> None:
-        """Note that a trial has begun, or goes on."""
+        """Note that a trial has begun, or goes on.
+
+        Raises:
+            InputError: there is a trial of this number with another configuration or seed, or one that has ended.
+        """
         new = {
             **self._same,
             "trial_id": f"{self._same['search_id']}-{job.number:05d}",
@@ -125,7 +142,20 @@ class TrialTables:
         }
         if job.origin is not None:
             new["origin"] = job.origin
-        self._settle(self.trials.setdefault(job.number, new), RUNNING, "in progress")
+        trial = self.trials.setdefault(job.number, new)
+        self._check_is_of(job, trial)
+        self._settle(trial, RUNNING, "in progress")
+
+    def _check_is_of(self, job: TrialJob, trial: Row) -> None:
+        """Refuse what would be a second row for a number, or a row that tells of two trials."""
+        ours, theirs = (config_id(job.config), job.seed), (trial["config_id"], trial["seed"])
+        if ours != theirs:
+            what = f"trial {job.number} is {theirs[0]} with seed {theirs[1]}, not {ours[0]} with seed {ours[1]}"
+        elif trial.get("status", RUNNING) not in (RUNNING, DIVERGED):
+            what = f"trial {job.number} has {trial['status']} and cannot begin again"
+        else:
+            return
+        raise InputError(what, file=self._paths.trials, key="number", hint="start the search again with --resume")
 
     def add(self, number: int, result: EpochResult) -> None:
         """Note a trial's epoch, once."""

@@ -29,19 +29,27 @@ class Journal(JournalFileBackend):
 
     Args:
         file: made if it is not there.
+
+    Raises:
+        ValueError: a line of it is not a JSON object.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file.resolve()
         if self._file.exists():
             content = self._file.read_bytes()
-            self._restore(content.rfind(b"\n") + 1)
+            whole = content.rfind(b"\n") + 1
+            self._restore(whole)
+            # Optuna would pass over the last line, and stumble over it once another stands behind it.
+            for number, line in enumerate(content[:whole].splitlines(), 1):
+                if not isinstance(json.loads(line), dict):
+                    raise ValueError(f"line {number} is not an object")
         super().__init__(str(self._file))
         self._synced, self._since = self._file.stat().st_size, b""
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append records, all or none of them; a storage that fails is tried again for five minutes."""
-        lines = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode()
+        lines = to_lines(logs)
         size = _patiently(lambda: self._file.stat().st_size)
         _patiently(lambda: self._append(lines), lambda: self._restore(size))
         self._since += lines
@@ -79,6 +87,11 @@ class Journal(JournalFileBackend):
             left.unlink(missing_ok=True)
         with self._file.open("r+b") as opened:
             opened.truncate(size)
+
+
+def to_lines(records: list[dict[str, Any]]) -> bytes:
+    """Return records as a journal's file has them."""
+    return "".join(f"{json.dumps(record, separators=(',', ':'))}\n" for record in records).encode()
 
 
 def _patiently(act: Callable[[], _T], restore: Callable[[], None] = lambda: None) -> _T:

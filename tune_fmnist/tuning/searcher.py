@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from tune_fmnist.base.seeds import derived_seed
-from tune_fmnist.base.vocabulary import DIVERGED, FAILED, RUNNING, STOPPED, Origin, SearcherName
+from tune_fmnist.base.vocabulary import RUNNING, Origin, SearcherName
 from tune_fmnist.models.config import Config, baseline
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT, EpochResult, TrialJob
+from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.tuning.methods import SEARCHER_ARGUMENTS
-from tune_fmnist.tuning.optuna_journal import Journal
 from tune_fmnist.tuning.space import CategoricalParameter, IntParameter, Parameter, Space, Value
+from tune_fmnist.tuning.study import is_outside, open_study, told_by_tables
 
 SAMPLERS: Final[dict[SearcherName, Callable[..., BaseSampler]]] = {
     "tpe": TPESampler,
@@ -42,73 +42,60 @@ class OptunaSearcher(Searcher):
         searcher: which sampler.
         seed: of the sampler and, with a trial's number, of each trial.
         max_epochs: the length of a trial that is not stopped.
-        journal: the file of the study, made if it is not there.
+        journal: the file of the study, made if it is not there, and made anew if it is not of these trials.
         name: the study's name.
+        trials: of an interrupted search, as rows of ``trials.parquet`` by number.  One that has not ended there is
+            issued again.
+        epochs: of the same, as ``TrialTables.reported`` returns them.
+
+    Attributes:
+        study: Optuna's.
+        rebuilt: why the study was made anew from the tables, in words; None if it was not.
+
+    Raises:
+        InputError: the trials are not those of this seed.
     """
 
     def __init__(
-        self, space: Space, searcher: SearcherName, *, seed: int, max_epochs: int, journal: Path, name: str
+        self,
+        space: Space,
+        searcher: SearcherName,
+        *,
+        seed: int,
+        max_epochs: int,
+        journal: Path,
+        name: str,
+        trials: Mapping[int, Mapping[str, Any]] | None = None,
+        epochs: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._space, self._searcher, self._seed, self._max_epochs = space, searcher, seed, max_epochs
-        arguments = SEARCHER_ARGUMENTS[searcher]
-        if searcher == "tpe" and space.conditional():
-            arguments = {**arguments, "group": True}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._journal = Journal(journal)
-        self.study = optuna.create_study(
-            storage=JournalStorage(self._journal),
-            direction="maximize",
-            study_name=name,
-            load_if_exists=True,
-        )
-        known = len(self.study.get_trials(deepcopy=False))
+        told = told_by_tables(trials or {}, epochs, seed=seed, file=SearchPaths(journal.parent).trials)
+        self.study, self._journal, self.rebuilt = open_study(journal, name, space, told)
+        known = self.study.get_trials(deepcopy=False)
+        self.study.sampler = self._sampler(len(known) if any(trial.params for trial in known) else 0)
+        self._running: dict[str, _Running] = {}
+        configs = {0: baseline(space.model)} | {number: trial.config for number, trial in told.items()}
+        self._outside = {number: config for number, config in configs.items() if is_outside(config, space)}
+        # What the tables lack is told once more from its checkpoint, even if the study knows how the trial ended: the
+        # journal may be seconds ahead of the tables.
+        self._unfinished = [
+            trial.number
+            for trial in known
+            if trial.state is not TrialState.WAITING
+            and (trial.number not in told or told[trial.number].status == RUNNING)
+        ]
+
+    def _sampler(self, known: int) -> BaseSampler:
+        arguments = SEARCHER_ARGUMENTS[self._searcher]
+        if self._searcher == "tpe" and self._space.conditional():
+            arguments = {**arguments, "group": True}
+        # A resumed search must not draw once more what it drew before.
+        seed = derived_seed(self._seed, known) if known else self._seed
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # A resumed search must not draw once more what it drew before.
-            self.study.sampler = SAMPLERS[searcher](seed=derived_seed(seed, known) if known else seed, **arguments)
-        self._running: dict[str, _Running] = {}
-        self._unfinished: list[int] = []
-        if not known:
-            self._begin()
-            self._journal.sync()
-
-    def _begin(self) -> None:
-        values = self._space.values(baseline(self._space.model))
-        if values is None:
-            self.study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
-            self._unfinished.append(0)
-        else:
-            self.study.enqueue_trial(values)
-        for start in self._space.start:
-            self.study.enqueue_trial(start)
-
-    def resume(self, trials: Mapping[int, Mapping[str, Any]]) -> None:
-        """Reconcile the study with the trials of an interrupted search, given as rows of ``trials.parquet`` by number.
-
-        A trial that the study holds as RUNNING is told as the table has it if it has ended there.  One that has not is
-        issued again, also if it has ended in the study: the journal may be seconds ahead of the tables.
-        """
-        self._unfinished = []
-        for frozen in self.study.get_trials(deepcopy=False):
-            row = trials.get(frozen.number)
-            if frozen.state is TrialState.WAITING:
-                continue
-            if row is None or row["status"] == RUNNING:
-                # What is missing is told once more from its checkpoint, even if the study knows how the trial ended.
-                self._unfinished.append(frozen.number)
-            elif frozen.state is TrialState.RUNNING:
-                running = self._take(frozen.number)
-                if row["status"] in (DIVERGED, FAILED) or not running.steps:
-                    self.study.tell(running.trial, state=TrialState.FAIL)
-                elif row["status"] == STOPPED:
-                    self.study.tell(running.trial, state=TrialState.PRUNED)
-                else:
-                    self.study.tell(running.trial, row["best_val_accuracy"])
-        self._journal.sync()
-
-    def _is_outside(self) -> bool:
-        return self._space.values(baseline(self._space.model)) is None
+            return SAMPLERS[self._searcher](seed=seed, **arguments)
 
     def _take(self, number: int) -> _Running:
         frozen = self.study.get_trials(deepcopy=False)[number]
@@ -117,9 +104,9 @@ class OptunaSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return the next trial's job, in what Ray takes for its configuration."""
-        if self._unfinished and self._unfinished[0] == 0 and self._is_outside():
-            self._unfinished.pop(0)
-            return {JOB: self._job(0, baseline(self._space.model), "baseline")}
+        if self._unfinished and self._unfinished[0] in self._outside:
+            number = self._unfinished.pop(0)
+            return {JOB: self._job(number, self._outside[number], self._origin(number))}
         running = self._take(self._unfinished.pop(0)) if self._unfinished else _Running(self.study.ask(), {})
         config = self._space.sample(lambda name, parameter: _suggest(running.trial, name, parameter))
         self._running[trial_id] = running

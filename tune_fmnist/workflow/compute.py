@@ -81,10 +81,13 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
         max_epochs=record.max_epochs,
         journal=paths.journal,
         name=f"{record.name}-{record.search_id}",
+        trials=trials.trials,
+        epochs=trials.reported(),
     )
+    if searcher.rebuilt:
+        session.out.print(searcher.rebuilt)
     scheduler = SCHEDULERS[record.scheduler.name](record.max_epochs)
     if options.resume:
-        searcher.resume(trials.trials)
         scheduler.resume(trials.reported())
     display = SearchDisplay(session.out, trials, trials=record.trials, time_budget=options.time_budget)
     checkpoints = mirror.checkpoints if mirror else Folder.at(str(paths.checkpoints))
