@@ -61,15 +61,17 @@ def _writer(partial: str) -> int:
 
 
 class Run:
-    """One process of ``python -m tune_fmnist.search`` with all that it starts, known by a mark in the environment."""
+    """One process of ``python -m MODULE`` with all that it starts, known by a mark in the environment."""
 
-    def __init__(self, paths: SearchPaths, arguments: tuple[object, ...], logs: Path) -> None:
+    def __init__(
+        self, paths: SearchPaths, arguments: tuple[object, ...], logs: Path, module: str = "tune_fmnist.search"
+    ) -> None:
         self.paths, self.mark = paths, uuid.uuid4().hex
         self.lines: list[str] = []
         self._rest = b""
         self._family: dict[int, str] = {}
         folder = paths.folder.parent
-        command = [sys.executable, "-m", "tune_fmnist.search", "--results-dir", folder, "--name", paths.folder.name]
+        command = [sys.executable, "-m", module, "--results-dir", folder, "--name", paths.folder.name]
         self.errors = logs / f"{self.mark}.err"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(

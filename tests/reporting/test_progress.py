@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -72,12 +71,12 @@ def retrain(config: Config, rank: int | None) -> tuple[RetrainJob, RetrainResult
         test_accuracy=0.8765,
         test_loss=0.3,
         class_accuracy=[0.8765] * 10,
-        seconds=10.0,
+        train_seconds=9.0,
+        test_seconds=1.0,
         parameters=235_146,
         node="here",
         device="cpu",
         precision="float32",
-        read_at=datetime(2026, 1, 2, tzinfo=UTC),
         predicted=np.zeros(0, np.int8),
         confidence=np.zeros(0, np.float32),
         weights={},

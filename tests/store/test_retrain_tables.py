@@ -19,7 +19,6 @@ from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.retrain_tables import RetrainTables, read_tables
 
 LABELS = np.array([0, 1, 2, 1], np.uint8)
-AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BEST = Ann(hidden1=300)
 
 
@@ -49,16 +48,22 @@ def result(accuracy: float = 0.75, value: float = 1.0) -> RetrainResult:
         test_accuracy=accuracy,
         test_loss=0.6,
         class_accuracy=[1.0, 0.5, 1.0],
-        seconds=3.5,
+        train_seconds=3.0,
+        test_seconds=0.5,
         parameters=77,
         node="here",
         device="cpu",
         precision="float32",
-        read_at=AT,
         predicted=np.array([0, 1, 2, 2], np.int8),
         confidence=np.array([0.9, 0.8, 0.7, 0.6], np.float32),
         weights=weights(value),
     )
+
+
+def add(retrain_tables: RetrainTables, one: RetrainJob, found: RetrainResult) -> None:
+    """Let a retrain read the test set and end."""
+    retrain_tables.begin_read(one)
+    retrain_tables.add(one, found, LABELS)
 
 
 @pytest.fixture
@@ -67,32 +72,39 @@ def paths(tmp_path: Path) -> SearchPaths:
 
 
 def test_each_retrain_is_rows_of_its_search(paths: SearchPaths) -> None:
-    retrain_tables = RetrainTables(paths, "abc", JOBS)
+    retrain_tables, began = RetrainTables(paths, "abc", JOBS), datetime.now(UTC)
     assert retrain_tables.pending == JOBS
-    retrain_tables.add(JOBS[1], result(), LABELS)
+    add(retrain_tables, JOBS[1], result())
     assert retrain_tables.pending == [JOBS[0], JOBS[2]]
     found = read_tables(paths)
     (row,) = found["retrains"].to_pylist()
     expected = {"search_id": "abc", "config_id": JOBS[1].key[0], "seed": 1, "rank": 1, "is_baseline": False}
     expected |= {"epochs": 2, "horizon": 5, "train_size": 60_000, "best_val_accuracy": 0.9, "test_accuracy": 0.75}
-    expected |= {"class_accuracy": [1.0, 0.5, 1.0], "parameters": 77, "config_hidden1": 300, "precision": "float32"}
+    expected |= {
+        "class_accuracy": [1.0, 0.5, 1.0],
+        "seconds": 3.5,
+        "parameters": 77,
+        "config_hidden1": 300,
+        "precision": "float32",
+    }
     assert {key: row[key] for key in expected} == expected
     assert [epoch["epoch"] for epoch in found["retrain_epochs"].to_pylist()] == [1, 2]
     assert found["predictions"]["label"].to_pylist() == LABELS.tolist()
     assert found["predictions"]["predicted"].to_pylist() == [0, 1, 2, 2]
     (read_row,) = found["test_reads"].to_pylist()
-    assert (read_row["read_at"], read_row["by"], read_row["seed"]) == (AT, "retrain", 1)
+    assert (read_row["by"], read_row["seed"]) == ("retrain", 1)
+    assert began <= read_row["read_at"] <= read_row["finished_at"] <= datetime.now(UTC)
     for table in found.values():
         assert set(table["search_id"].to_pylist()) == {"abc"}
     assert saved_config(paths.best) is None, "only the best one's first model is kept"
-    retrain_tables.add(JOBS[2], result(), LABELS)
+    add(retrain_tables, JOBS[2], result())
     assert read_tables(paths)["retrains"].to_pylist()[1]["is_baseline"]
 
 
 def test_the_best_ones_model_is_kept(paths: SearchPaths) -> None:
     retrain_tables = RetrainTables(paths, "abc", JOBS)
     for one in JOBS:
-        retrain_tables.add(one, result(value=one.seed + 0.5), LABELS)
+        add(retrain_tables, one, result(value=one.seed + 0.5))
     config, kept = read(paths.best)
     assert config == BEST
     assert np.array_equal(kept["output.bias"], weights(0.5)["output.bias"])
@@ -100,21 +112,46 @@ def test_the_best_ones_model_is_kept(paths: SearchPaths) -> None:
 
 
 def test_a_retrain_that_is_run_again_replaces_its_rows_but_not_its_reads(paths: SearchPaths) -> None:
-    RetrainTables(paths, "abc", JOBS).add(JOBS[2], result(0.75), LABELS)
-    RetrainTables(paths, "abc", JOBS).add(JOBS[2], result(0.5), LABELS)
+    add(RetrainTables(paths, "abc", JOBS), JOBS[2], result(0.75))
+    add(RetrainTables(paths, "abc", JOBS), JOBS[2], result(0.5))
     found = read_tables(paths)
     assert found["retrains"]["test_accuracy"].to_pylist() == [0.5]
     assert (len(found["retrain_epochs"]), len(found["predictions"]), len(found["test_reads"])) == (2, 4, 2)
 
 
+def test_a_read_is_a_row_before_it_happens_and_is_finished_afterwards(paths: SearchPaths) -> None:
+    retrain_tables = RetrainTables(paths, "abc", JOBS)
+    with pytest.raises(ValueError, match="no read of the test set was begun"):
+        retrain_tables.add(JOBS[0], result(), LABELS)
+    assert not paths.folder.exists(), "neither rows nor a model without a read"
+    retrain_tables.begin_read(JOBS[0])
+    # It was lost with its process, and is handed out again.
+    retrain_tables.begin_read(JOBS[1])
+    retrain_tables.begin_read(JOBS[0])
+    assert read_tables(paths)["test_reads"]["finished_at"].to_pylist() == [None] * 3
+    assert not paths.best.exists()
+    retrain_tables.add(JOBS[0], result(), LABELS)
+    rows = read_tables(paths)["test_reads"].to_pylist()
+    assert [(row["seed"], row["finished_at"] is None) for row in rows] == [(0, True), (1, True), (0, False)]
+    # The driver was killed; who goes on begins another read.
+    again = RetrainTables(paths, "abc", JOBS)
+    assert again.pending == JOBS[1:]
+    add(again, JOBS[1], result())
+    rows = read_tables(paths)["test_reads"].to_pylist()
+    assert [(row["seed"], row["finished_at"] is None) for row in rows] == [
+        *((0, True), (1, True), (0, False)),
+        (1, False),
+    ]
+
+
 def test_more_trials_change_the_ranks(paths: SearchPaths) -> None:
     before = RetrainTables(paths, "abc", JOBS)
     for one in JOBS:
-        before.add(one, result(), LABELS)
+        add(before, one, result())
     better = job(Ann(hidden1=400), 1)
     after = RetrainTables(paths, "abc", [better, replace(JOBS[0], rank=2), replace(JOBS[1], rank=2), JOBS[2]])
     assert after.pending == [better]
-    after.add(better, result(value=9.0), LABELS)
+    add(after, better, result(value=9.0))
     assert read_tables(paths)["retrains"]["rank"].to_pylist() == [2, 2, None, 1]
     assert saved_config(paths.best) == better.config
 
@@ -122,20 +159,20 @@ def test_more_trials_change_the_ranks(paths: SearchPaths) -> None:
 def test_a_model_of_another_format_is_trained_again(paths: SearchPaths) -> None:
     retrain_tables = RetrainTables(paths, "abc", JOBS)
     for one in JOBS:
-        retrain_tables.add(one, result(), LABELS)
+        add(retrain_tables, one, result())
     file = paths.best / "model.safetensors"
     # As the first release wrote it.
     save_file(load_file(file), file)
     again = RetrainTables(paths, "abc", JOBS)
     assert again.pending == JOBS[:1]
-    again.add(JOBS[0], result(), LABELS)
+    add(again, JOBS[0], result())
     assert again.pending == RetrainTables(paths, "abc", JOBS).pending == []
     assert len(read_tables(paths)["retrains"]) == 3
 
 
 @pytest.mark.parametrize("name", ["best/config.json", "predictions.parquet", "retrains.parquet"])
 def test_what_cannot_be_read_is_one_line_before_anything_is_run(name: str, paths: SearchPaths) -> None:
-    RetrainTables(paths, "abc", JOBS).add(JOBS[0], result(), LABELS)
+    add(RetrainTables(paths, "abc", JOBS), JOBS[0], result())
     (paths.folder / name).write_bytes(b"{")
     for use in (lambda: read_tables(paths), lambda: RetrainTables(paths, "abc", JOBS)):
         with pytest.raises(InputError) as caught:

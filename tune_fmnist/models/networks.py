@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tune_fmnist.base.vocabulary import FASHION_MNIST
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.layers import Dropout, perceptron, pool_relu
-from tune_fmnist.models.saved import read
+from tune_fmnist.models.saved import Arrays, read
 
 CLASS_COUNT = len(FASHION_MNIST.classes)
 SIDE = FASHION_MNIST.side
@@ -67,7 +67,11 @@ def build(config: Config) -> Model:
 
 def load_trained(folder: Path) -> Model:
     """Return the model that ``saved.save`` wrote, in evaluation mode; errors as of ``saved.read``."""
-    config, weights = read(folder)
+    return restored(*read(folder))
+
+
+def restored(config: Config, weights: Arrays) -> Model:
+    """Return a model of ``config`` with these weights, in evaluation mode."""
     model = build(config)
     model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
     return model.eval()

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import ray
+from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, WorkerCrashedError
 
 from tune_fmnist import data
 from tune_fmnist.base import signals
+from tune_fmnist.base.errors import last_line
 from tune_fmnist.base.metrics import class_accuracy
 from tune_fmnist.base.vocabulary import FASHION_MNIST
+from tune_fmnist.models.config import Config
+from tune_fmnist.models.saved import Arrays
 from tune_fmnist.runtime.slots import Placement, Slots
-from tune_fmnist.store.jobs import RetrainJob, RetrainResult
+from tune_fmnist.store.jobs import RetrainJob, RetrainResult, Tested, Trained
 from tune_fmnist.store.retrain_tables import RetrainTables
 
 if TYPE_CHECKING:
     from tune_fmnist.training.fit import EpochMetrics
 
+RETRIES: Final = 3
+"""How often a training or a test whose process or node was lost is run again."""
 
-def train_and_test(
-    job: RetrainJob, train: data.Images, sealed: list[ray.ObjectRef[Any]], gpu: bool, threads: int
-) -> RetrainResult:
-    """Train one job on all training images and test it once; runs as a Ray task.
+_LOST: Final = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
+
+
+def train(job: RetrainJob, images: data.Images, gpu: bool, threads: int) -> Trained:
+    """Train one job on all training images; runs as a Ray task, which has no access to the test images.
 
     Args:
         job: what to train.
-        train: all training images.
-        sealed: holds the reference to the test images, which is opened only after the training.
+        images: all training images.
         gpu: whether to train on the GPU that this process sees.
         threads: processor threads, 1 or more.
     """
@@ -42,77 +49,140 @@ def train_and_test(
     epochs: list[EpochMetrics] = []
     fitted = fit.fit(
         job.config,
-        device.to_device(train, processor, precision),
+        device.to_device(images, processor, precision),
         None,
         epochs=job.epochs,
         horizon=job.horizon,
         seed=job.seed,
         on_epoch=lambda metrics, state: epochs.append(metrics),
     )
-    test = ray.get(sealed[0])
-    read_at = datetime.now(UTC)
-    # In float32, so that whoever loads the saved weights gets these very predictions.
-    images = device.to_device(test, processor, "float32")
-    logits = fit.predict(fitted.model, images)
-    loss, accuracy = fit.score(logits, images.labels)
-    confidence, predicted = (part.cpu().numpy() for part in logits.softmax(1).max(1))
-    return RetrainResult(
+    return Trained(
         epochs=[metrics._asdict() for metrics in epochs],
-        train_size=len(train.labels),
+        train_size=len(images.labels),
         train_loss=fitted.last.train_loss,
-        test_accuracy=accuracy,
-        test_loss=loss,
-        class_accuracy=class_accuracy(test.labels, predicted, len(FASHION_MNIST.classes)).tolist(),
-        seconds=time.perf_counter() - started,
+        train_seconds=time.perf_counter() - started,
         parameters=sum(weight.numel() for weight in fitted.model.parameters()),
         node=platform.node(),
         device=processor.type,
         precision=precision,
-        read_at=read_at,
+        weights={name: value.cpu().numpy() for name, value in fitted.model.state_dict().items()},
+    )
+
+
+def evaluate(config: Config, weights: Arrays, sealed: data.Images, threads: int) -> Tested:
+    """Test one trained model, as whoever loads it would get it: float32, on a processor; runs as a Ray task.
+
+    Args:
+        config: of the model.
+        weights: of the model.
+        sealed: the test images.
+        threads: processor threads, 1 or more.
+    """
+    # As above.
+    from tune_fmnist.models import networks
+    from tune_fmnist.training import device, fit
+
+    started = time.perf_counter()
+    processor, _ = device.use_device(gpu=False, threads=threads)
+    images = device.to_device(sealed, processor, "float32")
+    logits = fit.predict(networks.restored(config, weights), images)
+    loss, accuracy = fit.score(logits, images.labels)
+    confidence, predicted = (part.numpy() for part in logits.softmax(1).max(1))
+    return Tested(
+        test_accuracy=accuracy,
+        test_loss=loss,
+        class_accuracy=class_accuracy(sealed.labels, predicted, len(FASHION_MNIST.classes)).tolist(),
+        test_seconds=time.perf_counter() - started,
         predicted=predicted.astype("int8"),
         confidence=confidence,
-        weights={name: value.cpu().numpy() for name, value in fitted.model.state_dict().items()},
     )
 
 
 def run_retrains(
     tables: RetrainTables,
-    train: data.Images,
+    images: data.Images,
     source: data.Source,
     placement: Placement,
     slots: Slots,
     *,
+    on_read: Callable[[], None] = lambda: None,
     on_step: Callable[[RetrainJob | None, RetrainResult | None], None],
 ) -> None:
     """Run the retrains that are pending in the slots of Ray's cluster; their rows are in ``tables`` as each ends.
 
     Args:
         tables: say which retrains there are, and get the rows.
-        train: all training images of the search.
-        source: where the test images lie; they are read once, and given to each retrain when it has trained.
+        images: all training images of the search.
+        source: where the test images lie.
         placement: what a retrain occupies.
         slots: how many run at once.
+        on_read: called when the row of a read is in ``tables``, before the test images are handed out.
         on_step: called a few times per second with None, and with each retrain that has ended and its result.
     """
-    test = data.read_test(source)
-    # Ray runs one that was lost with its node again, on another.
-    task = ray.remote(train_and_test).options(
-        num_cpus=placement.cpus, num_gpus=placement.gpus, scheduling_strategy="SPREAD"
-    )
-    train_ref, test_ref = ray.put(train), ray.put(test)
-    threads = max(1, int(placement.cpus))
+    tasks = _Tasks(images, data.read_test(source), placement)
     # The longest first: a long one that starts last would leave the other slots idle.
     waiting = sorted(tables.pending, key=lambda job: -job.expected_seconds)
-    running: dict[ray.ObjectRef[Any], RetrainJob] = {}
+    running: dict[ray.ObjectRef[Any], _Stage] = {}
     while waiting or running:
         slots.count()
         while waiting and len(running) < slots.wanted:
-            job = waiting.pop(0)
-            running[task.remote(job, train_ref, [test_ref], placement.gpus > 0, threads)] = job
+            stage = _Stage(waiting.pop(0))
+            running[tasks.train(stage)] = stage
         ended, _ = ray.wait(list(running), timeout=0.25)
         for ref in ended:
-            job, result = running.pop(ref), ray.get(ref)
-            tables.add(job, result, test.labels)
-            on_step(job, result)
+            stage = running.pop(ref)
+            result = _next(stage, ref)
+            if result is None:
+                tables.begin_read(stage.job)
+                on_read()
+                running[tasks.test(stage)] = stage
+            else:
+                tables.add(stage.job, result, tasks.labels)
+                on_step(stage.job, result)
         on_step(None, None)
         signals.check()
+
+
+@dataclass
+class _Stage:
+    """How far a retrain has come: what was trained, if it was, and how many of its tests were lost."""
+
+    job: RetrainJob
+    trained: Trained | None = None
+    lost: int = 0
+
+
+class _Tasks:
+    """What Ray runs.  A training that is lost Ray runs again; a test it never does, for each needs a row of its own."""
+
+    def __init__(self, images: data.Images, sealed: data.Images, placement: Placement) -> None:
+        self.labels = sealed.labels
+        self._images, self._sealed = ray.put(images), ray.put(sealed)
+        self._gpu, self._threads = placement.gpus > 0, max(1, int(placement.cpus))
+        spread = {"num_cpus": placement.cpus, "scheduling_strategy": "SPREAD"}
+        self._train = ray.remote(train).options(num_gpus=placement.gpus, max_retries=RETRIES, **spread)
+        self._evaluate = ray.remote(evaluate).options(max_retries=0, **spread)
+
+    def train(self, stage: _Stage) -> ray.ObjectRef[Any]:
+        return self._train.remote(stage.job, self._images, self._gpu, self._threads)
+
+    def test(self, stage: _Stage) -> ray.ObjectRef[Any]:
+        assert stage.trained is not None
+        return self._evaluate.remote(stage.job.config, stage.trained.weights, self._sealed, self._threads)
+
+
+def _next(stage: _Stage, ref: ray.ObjectRef[Any]) -> RetrainResult | None:
+    """Return the result of a retrain whose task has ended, or None if the model is to be tested next, or once more."""
+    if stage.trained is None:
+        stage.trained = ray.get(ref)
+        return None
+    try:
+        tested: Tested = ray.get(ref)
+    except _LOST as error:
+        stage.lost += 1
+        if stage.lost > RETRIES:
+            raise
+        what = "a test was lost with its process, and is made again as another read of the test set: %s"
+        logging.getLogger(__name__).warning(what, last_line(error))
+        return None
+    return RetrainResult(**vars(stage.trained), **vars(tested))

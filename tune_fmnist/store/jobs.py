@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from numpy.typing import NDArray
@@ -112,39 +111,53 @@ class RetrainJob:
 
 
 @dataclass(frozen=True)
-class RetrainResult:
-    """A trained and tested model.
+class Trained:
+    """A model that was trained on all training images and has seen no test image.
 
     Attributes:
         epochs: for each epoch the columns of ``retrain_epochs.parquet`` that training measured.
         train_size: training images.
         train_loss: of the last epoch, nats.
-        test_accuracy: a fraction.
-        test_loss: nats.
-        class_accuracy: accuracy on each class's test images.
-        seconds: training and test.
+        train_seconds: of the training.
         parameters: trainable ones.
         node: host name.
         device: cpu or cuda.
         precision: in training; the test runs in float32.
-        read_at: when the test images were opened, UTC.
-        predicted: class of each test image, int8.
-        confidence: softmax probability of that class, float32.
         weights: the model's float32 arrays by name.
     """
 
     epochs: list[dict[str, float]]
     train_size: int
     train_loss: float
-    test_accuracy: float
-    test_loss: float
-    class_accuracy: list[float]
-    seconds: float
+    train_seconds: float
     parameters: int
     node: str
     device: str
     precision: Precision
-    read_at: datetime
+    weights: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What one read of the test set gave.
+
+    Attributes:
+        test_accuracy: a fraction.
+        test_loss: nats.
+        class_accuracy: accuracy on each class's test images.
+        test_seconds: of the test.
+        predicted: class of each test image, int8.
+        confidence: softmax probability of that class, float32.
+    """
+
+    test_accuracy: float
+    test_loss: float
+    class_accuracy: list[float]
+    test_seconds: float
     predicted: NDArray[Any]
     confidence: NDArray[Any]
-    weights: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class RetrainResult(Trained, Tested):
+    """A trained and tested model."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tune_fmnist.base import signals
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import STORAGE_PATIENCE_SECONDS, publish
 from tune_fmnist.store.checkpoints import Checkpoints
@@ -27,11 +28,11 @@ _SHARE: Final = 0.2
 
 _RECORD: Final = "search.json"
 _ORDER: Final = (
-    *("best/model.safetensors", "best/config.json", "optuna.journal", "epochs.parquet", "trials.parquet"),
-    *("test_reads.parquet", "predictions.parquet", "retrain_epochs.parquet", "retrains.parquet", "report.html"),
+    *("test_reads.parquet", "best/model.safetensors", "best/config.json", "optuna.journal", "epochs.parquet"),
+    *("trials.parquet", "predictions.parquet", "retrain_epochs.parquet", "retrains.parquet", "report.html"),
 )
 """Copied in this order and looked at in the reverse one, so that a copy can be resumed whenever it ends: no table is
-ahead of the study, no trial of its epochs, no retrain of its predictions."""
+ahead of the study, no trial of its epochs, no retrain of its predictions, and nothing of the reads of the test set."""
 
 
 class Mirror:
@@ -139,6 +140,16 @@ class Mirror:
             for number in ended:
                 Checkpoints(self.checkpoints, number).remove()
                 self._ended.remove(number)
+
+    def settle(self) -> None:
+        """Return when what has changed is copied; a storage that fails is tried again until ``check`` raises."""
+        while True:
+            try:
+                return self.copy()
+            except OSError:
+                self.check()
+                signals.check()
+                time.sleep(PERIOD_SECONDS)
 
     def _run(self) -> None:
         """Renew the lease and copy, until the end; a storage that fails is tried again for five minutes."""

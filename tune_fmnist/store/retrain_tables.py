@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,18 +68,37 @@ class RetrainTables:
         """The retrains that are still to be run, in order."""
         return [job for job in self._jobs if job.key not in self._done]
 
+    def begin_read(self, job: RetrainJob) -> None:
+        """Publish that the test set is about to be read for a retrain: no model sees it without a row on the disk."""
+        row = {"search_id": self._search_id, "config_id": job.key[0], "seed": job.key[1]}
+        row |= {"read_at": datetime.now(UTC), "by": "retrain"}
+        self._publish("test_reads", tables.to_table([row], tables.TEST_READS))
+
     def add(self, job: RetrainJob, result: RetrainResult, labels: NDArray[np.uint8]) -> None:
-        """Publish the rows of a retrain, and its model if it is the best one's; ``labels`` are the test images'."""
-        if job.key == self._best.key:
-            save(result.weights, job.config, self._paths.best)
+        """Publish the rows of a retrain, and its model if it is the best one's; ``labels`` are the test images'.
+
+        Raises:
+            ValueError: its read of the test set was not begun.
+        """
         same = {"search_id": self._search_id, "config_id": job.key[0], "seed": job.key[1]}
-        read = same | {"read_at": result.read_at, "by": "retrain"}
         epochs = [_known(row, tables.RETRAIN_EPOCHS) | same for row in result.epochs]
-        self._publish("test_reads", tables.to_table([read], tables.TEST_READS))
+        self._finish_read(job)
         self._publish("predictions", _predictions(same, result, labels), instead_of=job.key)
         self._publish("retrain_epochs", tables.to_table(epochs, tables.RETRAIN_EPOCHS), instead_of=job.key)
+        if job.key == self._best.key:
+            save(result.weights, job.config, self._paths.best)
         self._publish("retrains", tables.to_table([same | _row(job, result)], tables.RETRAINS), instead_of=job.key)
         self._done.add(job.key)
+
+    def _finish_read(self, job: RetrainJob) -> None:
+        """Note when the result of the read that was begun last for a retrain had come."""
+        rows = self._tables["test_reads"].to_pylist()
+        own = [row for row in rows if (row["config_id"], row["seed"]) == job.key and row["finished_at"] is None]
+        if not own:
+            raise ValueError(f"no read of the test set was begun for {job.key}")
+        own[-1]["finished_at"] = datetime.now(UTC)
+        self._tables["test_reads"] = tables.to_table([], tables.TEST_READS)
+        self._publish("test_reads", tables.to_table(rows, tables.TEST_READS))
 
     def _publish(self, name: str, rows: pa.Table, instead_of: tuple[str, int] | None = None) -> None:
         """Publish a table with these rows added, in place of those of a retrain that was cut off or is run again."""
@@ -105,6 +125,7 @@ def _row(job: RetrainJob, result: RetrainResult) -> dict[str, Any]:
         **_known(vars(result), tables.RETRAINS),
         "is_baseline": job.is_baseline,
         "epochs": len(result.epochs),
+        "seconds": result.train_seconds + result.test_seconds,
         **tables.config_columns(job.config),
     }
 

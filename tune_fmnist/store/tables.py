@@ -159,7 +159,8 @@ PREDICTIONS: Final = pa.schema(
 TEST_READS: Final = pa.schema(
     [
         _SEARCH_ID,
-        _field("read_at", _UTC, "when"),
+        _field("read_at", _UTC, "when; the row is on the disk before"),
+        _field("finished_at", _UTC, "when the result had come; null if it was cut off: maybe not read", optional=True),
         _field("by", pa.string(), "which command"),
         _CONFIG_ID,
         _field("seed", pa.int64(), "seed of the retrain"),

@@ -130,7 +130,16 @@ def _run_retrains(
     session.out.print(f"retraining {configurations} configurations on {images}, {len(pending)} retrains in all")
     display = RetrainDisplay(session.out, [job.expected_seconds for job in pending], max(1, slots.now))
     with display.shown():
-        run_retrains(retrains, session.images, session.source, placement, slots, on_step=display.step)
+        run_retrains(
+            retrains,
+            session.images,
+            session.source,
+            placement,
+            slots,
+            # Whoever goes on with the search elsewhere must know of it.
+            on_read=session.mirror.settle if session.mirror else lambda: None,
+            on_step=display.step,
+        )
     before = (record.retrain or {}).get("seconds", 0.0)
     record.retrain = {
         "top_k": plan.top_k,
