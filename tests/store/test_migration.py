@@ -132,6 +132,9 @@ def test_the_tables_are_read_as_version_2(name: str, paths: SearchPaths) -> None
     elif name == "retrains":
         assert new == {"horizon"}
         assert set(after["horizon"].to_pylist()) == {record.max_epochs}
+    elif name == "test_reads":
+        assert new == {"finished_at"}
+        assert after["finished_at"].null_count == len(after), "not known"
     else:
         assert new == set()
 
