@@ -104,6 +104,31 @@ def test_whenever_a_copy_ends_no_table_is_ahead_of_what_it_needs(paths: SearchPa
     assert there[-1] > 0
 
 
+def test_a_read_of_the_test_set_is_on_the_storage_although_that_fails_for_a_while(
+    paths: SearchPaths, storage: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Folder):
+        left = 2
+
+        def write(self, name: str, content: bytes) -> None:
+            if Failing.left:
+                Failing.left -= 1
+                raise OSError("away")
+            super().write(name, content)
+
+    monkeypatch.setattr(module, "PERIOD_SECONDS", 0.01)
+    record(paths)
+    paths.test_reads.write_bytes(b"row")
+    paths.best.mkdir()
+    (paths.best / "config.json").write_text("{}")
+    mirror = Mirror(paths, storage)
+    mirror.folder = Failing((storage / "x").path)
+    mirror.settle()
+    assert (storage / "x").read("test_reads.parquet") == b"row"
+    # A copy that ends early has no model without its read.
+    assert module._ORDER[0] == "test_reads.parquet"
+
+
 def test_checkpoints_go_only_after_the_rows_have_been_copied(paths: SearchPaths, storage: Folder) -> None:
     record(paths)
     mirror = Mirror(paths, storage)

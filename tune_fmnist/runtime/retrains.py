@@ -78,7 +78,7 @@ def evaluate(config: Config, weights: Arrays, sealed: data.Images, threads: int)
         sealed: the test images.
         threads: processor threads, 1 or more.
     """
-    # As above.
+    # The driver imports this module and never tests a model.
     from tune_fmnist.models import networks
     from tune_fmnist.training import device, fit
 

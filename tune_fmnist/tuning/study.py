@@ -24,7 +24,10 @@ from tune_fmnist.store.tables import config_values
 from tune_fmnist.tuning.optuna_journal import Journal, to_lines
 from tune_fmnist.tuning.space import CategoricalParameter, IntParameter, Parameter, Space, Value
 
-_UNREADABLE: Final = (ValueError, LookupError, TypeError, AttributeError, AssertionError, optuna.exceptions.OptunaError)
+_UNREADABLE: Final = (
+    *(ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError),
+    optuna.exceptions.OptunaError,
+)
 """What Optuna raises where a journal's records are not those that it wrote."""
 
 _FIXED: Final = "fixed_params"
