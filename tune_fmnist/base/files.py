@@ -23,14 +23,36 @@ STORAGE_PATIENCE_SECONDS: Final = 300.0
 
 @contextmanager
 def publish(path: Path) -> Iterator[Path]:
-    """Give a path to write to, and rename what was written there to ``path`` if the block ends without an error."""
+    """Give a path to write to, and rename what was written there to ``path`` if the block ends without an error.
+
+    Whenever the process is killed or the power fails, ``path`` is the old file or the new one, whole; when this has
+    returned, it is the new one.
+    """
+    new = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
+        # A rename may reach the disk before the content of what is renamed, which would then be an empty file.
+        _flush(partial)
         partial.replace(path)
+        for folder in (path.parent, *(made.parent for made in new)):
+            _flush(folder)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Return when a file's content, or the names in a folder, are on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        # Some network file systems cannot flush a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(opened)
 
 
 def check_version(found: object, *, oldest: int, newest: int, file: Path | str, key: str) -> int:
