@@ -250,10 +250,10 @@ DATA: Final[dict[str, tuple[Callable[[Path], object], str, str]]] = {
 
 
 def recorded(**changes: Any) -> Callable[[SearchPaths], None]:
-    """Change values of ``search.json``; ``...`` removes the key."""
+    """Change values of ``search.json``, as a user should: without its checksum; ``...`` removes the key."""
 
     def change(paths: SearchPaths) -> None:
-        info = json.loads(paths.search.read_text()) | changes
+        info = json.loads(paths.search.read_text()) | {"checksum": ..., **changes}
         paths.search.write_text(json.dumps({key: value for key, value in info.items() if value is not ...}))
 
     return change
@@ -269,12 +269,13 @@ def written(content: bytes, *, to: str = "search.json") -> Callable[[SearchPaths
 
 
 def table(change: Callable[[pa.Table], pa.Table], *, of: str = "trials") -> Callable[[SearchPaths], None]:
-    """Change a table, keeping its file's metadata unless they are what is changed."""
+    """Change a table, keeping its file's metadata, but for its checksum, unless they are what is changed."""
 
     def rewrite(paths: SearchPaths) -> None:
         before = pq.read_table(getattr(paths, of))
         after = change(before)
-        kept = before.schema.metadata if after.schema.metadata is None else after.schema.metadata
+        kept = dict(before.schema.metadata if after.schema.metadata is None else after.schema.metadata)
+        kept.pop(b"checksum", None)
         pq.write_table(after.replace_schema_metadata(kept), getattr(paths, of))
 
     return rewrite
@@ -295,6 +296,11 @@ RECORDS: Final[dict[str, tuple[Callable[[SearchPaths], object], str, str]]] = {
     "a record cut off": (written(b'{"schema_version": 1, "na'), RESUME, f"{RECORD}cannot be read"),
     "a record that is a list": (written(b"[1]"), REPORT, f"{RECORD}holds a list, not an object; "),
     "a record that is too deep": (written(b"[" * 100_000), REPORT, f"{RECORD}cannot be read"),
+    "a record that was changed": (
+        lambda paths: paths.search.write_text(paths.search.read_text().replace('"seed": 0', '"seed": 1')),
+        RESUME,
+        f"{RECORD}checksum: content does not match its checksum; restore the file, or remove the key 'checksum' if",
+    ),
     "a newer record": (recorded(schema_version=3), RESUME, f"{RECORD}schema_version: unsupported version 3; "),
     "a record without a plan": (recorded(retrain_plan=...), RESUME, f"{RECORD}retrain_plan: missing; "),
     "a record without a length": (recorded(max_epochs=...), RETRAIN, f"{RECORD}max_epochs: missing; "),

@@ -97,6 +97,37 @@ def test_weights_that_cannot_be_read_rightly_are_one_line(
     assert saved_config(folder) is None, "it counts as none, and is trained again"
 
 
+def test_weights_of_another_configuration_are_one_line(folder: Path, tmp_path: Path) -> None:
+    # As after a kill between the two publications: the new weights, and the configuration of the model before.
+    other = SMALL.model_copy(update={"dropout": 0.5})
+    save(arrays(build(SMALL)), other, tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").replace(folder / "model.safetensors")
+    for reader in (models.load, read):
+        with pytest.raises(InputError) as caught:
+            reader(folder)
+        says = "is not the configuration of model.safetensors; train it again with `tune-fmnist retrain`"
+        assert str(caught.value) == f"{folder / 'config.json'}: {says}"
+    assert saved_config(folder) is None, "it counts as none, and is trained again"
+
+
+def test_weights_without_a_checksum_that_do_not_fit_are_one_line(folder: Path) -> None:
+    stamped(str(MODEL_FORMAT))(folder)
+    (folder / "config.json").write_text(Ann().model_dump_json())
+    with pytest.raises(InputError, match=r"config\.json: is not the configuration of model\.safetensors"):
+        models.load(folder)
+
+
+@pytest.mark.parametrize("place", [-1, -1_000, -40_000])
+def test_a_changed_weight_is_one_line(place: int, folder: Path) -> None:
+    file = folder / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.safetensors: crc: content does not match its checksum; train it"):
+        models.load(folder)
+    assert saved_config(folder) is None
+
+
 def test_the_present_format_is_read(folder: Path) -> None:
     stamped(str(MODEL_FORMAT))(folder)
     assert saved_config(folder) == SMALL

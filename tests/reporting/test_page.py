@@ -254,6 +254,7 @@ def test_hostile_name_is_text(tmp_path: Path) -> None:
 def test_record_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     results = make_search(tmp_path)
     values = json.loads(results.paths.search.read_text())
+    del values["checksum"]
     results.paths.search.write_text(json.dumps(values | {"model": "rnn"}))
     with pytest.raises(InputError, match=r"search\.json: model: invalid value 'rnn': must be 'ann' or 'cnn'"):
         write_page(tmp_path)

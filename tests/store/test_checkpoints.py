@@ -21,8 +21,8 @@ from torch import Tensor
 from tests.disk import full_disk
 from tests.records import make_result
 from tune_fmnist.base.files import MODEL_FORMAT
-from tune_fmnist.models.saved import FORMAT_KEY
-from tune_fmnist.store.checkpoints import Checkpoints, _crc
+from tune_fmnist.models.saved import FORMAT_KEY, checksum
+from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.jobs import EpochResult
 
 
@@ -199,7 +199,7 @@ def of_a_later_format(file: Path) -> None:
 
 def of_results_of_another_release(file: Path) -> None:
     rows = json.dumps([result.model_dump() | {"colour": "red"} for result in history(2)])
-    with_metadata(file, history=rows, crc=_crc({name: one.numpy() for name, one in tensors(2).items()}, rows))
+    with_metadata(file, history=rows, crc=checksum({name: one.numpy() for name, one in tensors(2).items()}, rows))
 
 
 def text(file: Path) -> None:

@@ -53,6 +53,29 @@ def test_keys_that_this_release_does_not_know_are_kept(paths: SearchPaths) -> No
     assert (again["colour"], again["placement"]["rack"]) == ("red", 7)
 
 
+def test_a_record_that_was_changed_is_one_line_until_its_checksum_is_removed(paths: SearchPaths) -> None:
+    make_record().write(paths)
+    paths.search.write_text(paths.search.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(InputError) as caught:
+        SearchRecord.read(paths)
+    hint = "restore the file, or remove the key 'checksum' if you changed it yourself"
+    assert str(caught.value) == f"{paths.search}: checksum: content does not match its checksum; {hint}"
+    values = json.loads(paths.search.read_text())
+    del values["checksum"]
+    paths.search.write_text(json.dumps(values))
+    record = SearchRecord.read(paths)
+    assert record.seed == 1
+    record.write(paths)
+    assert SearchRecord.read(paths) == record
+
+
+def test_the_order_of_keys_and_the_spaces_between_them_are_no_change(paths: SearchPaths) -> None:
+    make_record(search_seconds=0.1).write(paths)
+    values = json.loads(paths.search.read_text())
+    turned = json.dumps(dict(reversed(values.items())), separators=(",", ":"))
+    assert SearchRecord.parse(turned.encode(), "a file") == SearchRecord.read(paths)
+
+
 def content(**changes: Any) -> bytes:
     """Return a record's JSON; ``...`` removes a key."""
     values = make_record().model_dump(mode="json") | changes

@@ -231,6 +231,34 @@ def test_damaged_table_is_one_line(tmp_path: Path) -> None:
         assert len(str(caught.value).splitlines()) == 1
 
 
+def test_each_changed_byte_is_one_line_or_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "epochs.parquet"
+    tables.write(epochs(50), file)
+    content = file.read_bytes()
+    for place in range(0, len(content), 7):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+        try:
+            assert tables.read(file, tables.EPOCHS).equals(epochs(50)), place
+        except InputError as error:
+            assert str(error).startswith(f"{file}: ")  # noqa: PT017 both are right
+
+
+def test_any_reader_can_verify_the_pages(tmp_path: Path) -> None:
+    file = tmp_path / "epochs.parquet"
+    tables.write(epochs(50), file)
+    content, column = file.read_bytes(), pq.read_metadata(file).row_group(0).column(2)
+    place = column.dictionary_page_offset + column.total_compressed_size - 1
+    file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(file, page_checksum_verification=True)
+
+
+def test_table_without_a_checksum_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "epochs.parquet"
+    pq.write_table(stamped(epochs(50), CURRENT), file)
+    assert tables.read(file, tables.EPOCHS).equals(epochs(50))
+
+
 def test_missing_table_is_one_line(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "epochs.parquet", tmp_path / "none" / "epochs.parquet"):
         with pytest.raises(InputError, match="table not found") as caught:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tune_fmnist.base.vocabulary import FASHION_MNIST
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.layers import Dropout, perceptron, pool_relu
-from tune_fmnist.models.saved import Arrays, read
+from tune_fmnist.models.saved import Arrays, misfit, read
 
 CLASS_COUNT = len(FASHION_MNIST.classes)
 SIDE = FASHION_MNIST.side
@@ -67,7 +67,12 @@ def build(config: Config) -> Model:
 
 def load_trained(folder: Path) -> Model:
     """Return the model that ``saved.save`` wrote, in evaluation mode; errors as of ``saved.read``."""
-    return restored(*read(folder))
+    config, weights = read(folder)
+    try:
+        return restored(config, weights)
+    except RuntimeError:
+        # Files of releases that did not write whose weights they are.
+        raise misfit(folder) from None
 
 
 def restored(config: Config, weights: Arrays) -> Model:

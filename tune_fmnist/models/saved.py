@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +15,7 @@ from safetensors.numpy import save as to_bytes
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import MODEL_FORMAT, check_version, publish
-from tune_fmnist.models.config import Config, read_config
+from tune_fmnist.models.config import Config, read_config, to_config
 
 Arrays = Mapping[str, NDArray[Any]]
 """A model's float32 weights, by their names in PyTorch's ``state_dict``."""
@@ -21,6 +23,13 @@ Arrays = Mapping[str, NDArray[Any]]
 FORMAT_KEY: Final = "format_version"
 """Under which a file of weights says its format, in the metadata of safetensors, whose values are texts."""
 
+CHECKSUM_KEY: Final = "crc"
+"""Likewise, what ``checksum`` returned for what was stored."""
+
+_CONFIG_KEY: Final = "config"
+"""Likewise, the configuration, as JSON; files of releases that wrote no checksum have none."""
+
+_HINT: Final = "train it again with `tune-fmnist retrain`"
 _CONFIG: Final = "config.json"
 _WEIGHTS: Final = "model.safetensors"
 
@@ -29,9 +38,11 @@ def save(weights: Arrays, config: Config, folder: Path) -> None:
     """Publish a model's weights and configuration in ``folder``."""
     # Of an array in another order, as those of convolutions are, safetensors would write the memory as it lies.
     ordered = {name: np.asarray(array, order="C") for name, array in weights.items()}
+    stated = config.model_dump_json()
+    metadata = {FORMAT_KEY: str(MODEL_FORMAT), _CONFIG_KEY: stated, CHECKSUM_KEY: checksum(ordered, stated)}
     with publish(folder / _WEIGHTS) as partial:
         # Written by itself, a file of safetensors is its owner's alone.
-        partial.write_bytes(to_bytes(ordered, {FORMAT_KEY: str(MODEL_FORMAT)}))
+        partial.write_bytes(to_bytes(ordered, metadata))
     with publish(folder / _CONFIG) as partial:
         partial.write_text(config.model_dump_json(indent=2) + "\n")
 
@@ -40,13 +51,22 @@ def read(folder: Path) -> tuple[Config, dict[str, NDArray[Any]]]:
     """Return the configuration and the weights that ``save`` wrote.
 
     Raises:
-        InputError: a file is missing, cannot be read, or is of another format.
+        InputError: a file is missing, cannot be read, is of another format, or is not of the other one's model.
     """
-    return read_config(folder / _CONFIG), _read_weights(folder / _WEIGHTS)
+    config = read_config(folder / _CONFIG)
+    stated, weights = _read_weights(folder / _WEIGHTS)
+    if stated not in (None, config):
+        raise misfit(folder)
+    return config, weights
+
+
+def misfit(folder: Path) -> InputError:
+    """Return the error of weights that are not of the configuration beside them."""
+    return InputError(f"is not the configuration of {_WEIGHTS}", file=folder / _CONFIG, hint=_HINT)
 
 
 def saved_config(folder: Path) -> Config | None:
-    """Return the configuration of the model in ``folder``, or None if there are no weights that ``read`` can read.
+    """Return the configuration of the model in ``folder``, or None if it has no weights that ``read`` can read.
 
     Raises:
         InputError: the configuration cannot be read: whose model it is cannot be told.
@@ -55,22 +75,39 @@ def saved_config(folder: Path) -> Config | None:
         return None
     config = read_config(folder / _CONFIG)
     try:
-        _read_weights(folder / _WEIGHTS)
+        read(folder)
     except InputError:
         return None
     return config
 
 
-def _read_weights(file: Path) -> dict[str, NDArray[Any]]:
-    hint = "train it again with `tune-fmnist retrain`"
+def checksum(arrays: Arrays, text: str) -> str:
+    """Return a checksum of arrays and of a text that stands beside them, in hexadecimal digits.
+
+    The format itself notices only what is missing, not what is wrong.
+    """
+    crc = zlib.crc32(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        crc = zlib.crc32(array.tobytes(), zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), crc))
+    return f"{crc:08x}"
+
+
+def _read_weights(file: Path) -> tuple[Config | None, dict[str, NDArray[Any]]]:
+    """Return the configuration that the file states, if it states one, and the weights."""
     try:
         with safe_open(file, framework="numpy") as opened:
-            found = (opened.metadata() or {}).get(FORMAT_KEY, "1")
+            metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 -- it is no mapping
     except FileNotFoundError:
-        raise InputError("file not found", file=file, hint=hint) from None
+        raise InputError("file not found", file=file, hint=_HINT) from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"cannot be read ({error})", file=file, hint=hint) from None
+        raise InputError(f"cannot be read ({error})", file=file, hint=_HINT) from None
+    found = metadata.get(FORMAT_KEY, "1")
     version = int(found) if found.isdecimal() else found
     check_version(version, oldest=MODEL_FORMAT, newest=MODEL_FORMAT, file=file, key=FORMAT_KEY)
-    return arrays
+    if (stated := metadata.get(_CONFIG_KEY)) is None:
+        return None, arrays
+    if metadata.get(CHECKSUM_KEY) != checksum(arrays, stated):
+        raise InputError("content does not match its checksum", file=file, key=CHECKSUM_KEY, hint=_HINT)
+    return to_config(json.loads(stated), file=str(file)), arrays

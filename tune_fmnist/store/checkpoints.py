@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from tune_fmnist.base.files import MODEL_FORMAT
-from tune_fmnist.models.saved import FORMAT_KEY
+from tune_fmnist.models.saved import CHECKSUM_KEY, FORMAT_KEY, checksum
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.store.jobs import EpochResult
 
@@ -65,8 +64,7 @@ class Checkpoints:
         arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
         _reserve(sum(array.nbytes for array in arrays.values()))
         rows = json.dumps([result.model_dump() for result in history])
-        crc = _crc(arrays, rows)
-        metadata = {FORMAT_KEY: str(MODEL_FORMAT), "history": rows, "crc": crc}
+        metadata = {FORMAT_KEY: str(MODEL_FORMAT), "history": rows, CHECKSUM_KEY: checksum(arrays, rows)}
         if self._of is not None:
             metadata["of"] = self._of
         name = f"epoch-{history[-1].epoch:05d}.safetensors"
@@ -88,7 +86,7 @@ class Checkpoints:
                 metadata = _metadata(content)
                 if metadata[FORMAT_KEY] != str(MODEL_FORMAT) or (self._of is not None and metadata["of"] != self._of):
                     continue
-                if metadata["crc"] == _crc(load(content), metadata["history"]):
+                if metadata[CHECKSUM_KEY] == checksum(load(content), metadata["history"]):
                     history = [EpochResult.model_validate(row) for row in json.loads(metadata["history"])]
                     return Checkpoint(history, content)
             except (SafetensorError, OSError, ValueError, KeyError, TypeError):
@@ -118,12 +116,3 @@ def _metadata(content: bytes) -> dict[str, str]:
     length = int.from_bytes(content[:8], "little")
     metadata: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     return metadata
-
-
-def _crc(arrays: Mapping[str, NDArray[Any]], history: str) -> str:
-    """Return a checksum of all that is stored: the format itself notices only what is missing, not what is wrong."""
-    crc = zlib.crc32(history.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        crc = zlib.crc32(array.tobytes(), zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), crc))
-    return f"{crc:08x}"

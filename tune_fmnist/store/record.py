@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -19,6 +20,8 @@ _Seconds = Annotated[float, Field(ge=0.0)]
 _Moment = Annotated[AwareDatetime, Field(strict=False)]
 
 _HINT = "restore the file or search again"
+_CHECKSUM = "checksum"
+"""Key of a checksum of all the others; records of earlier releases have none."""
 
 
 class _Part(BaseModel):
@@ -139,6 +142,10 @@ class SearchRecord(Settings):
             raise InputError(f"cannot be read ({error!r})", file=file, hint=_HINT) from None
         if not isinstance(values, dict):
             raise InputError(f"holds a {type(values).__name__}, not an object", file=file, hint=_HINT)
+        stated = values.pop(_CHECKSUM, None)
+        if stated is not None and stated != _checksum(values):
+            hint = f"restore the file, or remove the key {_CHECKSUM!r} if you changed it yourself"
+            raise InputError("content does not match its checksum", file=file, key=_CHECKSUM, hint=hint)
         key = "schema_version"
         version = check_version(values.get(key), oldest=1, newest=SCHEMA_VERSION, file=file, key=key)
         if version == 1:
@@ -150,8 +157,10 @@ class SearchRecord(Settings):
 
     def write(self, paths: SearchPaths) -> None:
         """Publish ``search.json``."""
+        values = self.model_dump(mode="json")
         with publish(paths.search) as partial:
-            partial.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+            text = json.dumps(values | {_CHECKSUM: _checksum(values)}, indent=2)
+            partial.write_text(text + "\n", encoding="utf-8")
 
     def resume(self, last_report: datetime | None, *, searches: bool) -> None:
         """Note that the search goes on now.
@@ -177,6 +186,11 @@ class SearchRecord(Settings):
         self.state, self.finished_at = state, now()
         self.wall_seconds = round(self.wall_seconds + seconds, 1)
         self.write(paths)
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """Return a checksum of keys and values, whatever their order and the spaces between them."""
+    return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
 
 
 def now() -> datetime:

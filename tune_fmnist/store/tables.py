@@ -2,12 +2,14 @@
 
 Each schema serves both families, so that ``results/*/trials.parquet`` reads as one table: a ``config_*`` column that
 the row's family does not have is null.  A column's description stands in its field's metadata under ``description``.
-The file's metadata hold the schema version under ``schema_version``, the classes' names, in order, under ``classes``.
+The file's metadata hold the schema version under ``schema_version``, the classes' names, in order, under ``classes``, a
+checksum of the whole file under ``checksum``; each page of values has its own, which any reader can verify.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +25,10 @@ from tune_fmnist.store.migration import table_from_version_1
 
 _VERSION_KEY: Final = b"schema_version"
 _CLASSES_KEY: Final = b"classes"
+_CHECKSUM_KEY: Final = "checksum"
+_NO_CHECKSUM: Final = b"crc32:--------"
+"""Stands in the file while its checksum is computed."""
+
 _ARROW_TYPES: Final = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 _UTC: Final = pa.timestamp("us", tz="UTC")
 
@@ -203,8 +209,30 @@ def write(table: pa.Table, path: Path) -> None:
     """Publish a table: readers see the old file or the new one, never a part."""
     classes = json.dumps(FASHION_MNIST.classes).encode()
     stamped = table.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode(), _CLASSES_KEY: classes})
+    buffer = pa.BufferOutputStream()
+    with pq.ParquetWriter(buffer, stamped.schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.write_table(stamped)
+        writer.add_key_value_metadata({_CHECKSUM_KEY: _NO_CHECKSUM})
+    content = buffer.getvalue().to_pybytes()
     with publish(path) as partial:
-        pq.write_table(stamped, partial, compression="zstd")
+        partial.write_bytes(_with_checksum(content, _NO_CHECKSUM, _checksum(content)))
+
+
+def _checksum(content: bytes) -> bytes:
+    return b"crc32:%08x" % zlib.crc32(content)
+
+
+def _with_checksum(content: bytes, old: bytes, new: bytes) -> bytes:
+    """Return a file with another checksum; it stands in the file's metadata, which are the last in it."""
+    before, _, after = content.rpartition(old)
+    return before + new + after
+
+
+def _is_whole(content: bytes) -> bool:
+    """Return whether a file is as it was written, as far as it says; earlier releases wrote no checksum."""
+    metadata = pq.read_metadata(pa.BufferReader(content)).metadata or {}
+    stated = metadata.get(_CHECKSUM_KEY.encode())
+    return stated is None or _checksum(_with_checksum(content, stated, _NO_CHECKSUM)) == stated
 
 
 def read(path: Path, schema: pa.Schema) -> pa.Table:
@@ -216,7 +244,10 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.is_file():
         raise InputError("table not found", file=path, hint="name the folder of a search that has run")
     try:
-        file = pq.ParquetFile(path)
+        content = path.read_bytes()
+        if not _is_whole(content):
+            raise ValueError("its content does not match its checksum")
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         version = int((file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0"))
         table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
