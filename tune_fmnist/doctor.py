@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_fmnist.cli import Debug
+from tune_fmnist.workflow import folder_checks
 from tune_fmnist.workflow.checks import examine
 from tune_fmnist.workflow.findings import HERE, Finding
 from tune_fmnist.workflow.options import Options
@@ -21,8 +23,11 @@ _COLOURS: Final = {"ok": "green", "warning": "yellow", "failure": "bold red"}
 
 
 def main(
+    name: Annotated[
+        str | None, typer.Argument(help="check the files of this search, or folder of one, and nothing else")
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="a torchvision data root [found or fetched]")] = None,
-    results_dir: Annotated[Path, typer.Option(help="where results will go")] = Path("results"),
+    results_dir: Annotated[Path, typer.Option(help="where results will go, or are")] = Path("results"),
     storage: Annotated[str | None, typer.Option(help="a folder all machines share, or s3://BUCKET/PREFIX")] = None,
     address: Annotated[str | None, typer.Option(help="a running Ray cluster [start one here]")] = None,
     cpus_per_trial: Annotated[float | None, typer.Option(help="CPUs of one trial [1]")] = None,
@@ -30,7 +35,13 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON array")] = False,
     debug: Debug = False,
 ) -> None:
-    """Say what would go wrong in a search with these options, and what to do (exit status 1 if anything fails)."""
+    """Say what would go wrong in a search with these options, and what to do (exit status 1 if anything fails).
+
+    With the name of a search: whether its files are whole, and whether they agree.
+    """
+    if name is not None:
+        _report(folder_checks.examine(folder_checks.folder_of(results_dir, name)), as_json=as_json)
+        return
     options = Options.of(
         data_root=data_root,
         results_dir=results_dir,
@@ -39,8 +50,13 @@ def main(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
     )
+    _report(examine(options), as_json=as_json)
+
+
+def _report(found: Iterable[Finding], *, as_json: bool) -> None:
+    """Print findings as they come, or all as JSON; exit with status 1 if one is a failure."""
     out, findings = Console(), []
-    for finding in examine(options):
+    for finding in found:
         findings.append(finding)
         if not as_json:
             show(finding, out)
