@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 
-.PHONY: search test test-faults test-cluster test-gpu check bench env results-table clean
+.PHONY: search test test-faults test-power test-cluster test-gpu check bench env results-table clean
 
 search: env  ## the default search: trials, retrains, test, tables, page; MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
@@ -16,6 +16,9 @@ test: env  ## all tests except the long ones, in under eight minutes on two core
 
 test-faults: env  ## fault injection: searches killed, out of memory or disk, disconnected; under 15 minutes on two cores
 	$(BIN)/python -m pytest -q -n 2 tests/faults -m 'faults or not faults' $(ARGS)
+
+test-power: env  ## the power is cut under searches on ext4 and XFS; needs root and loop devices, under 12 minutes
+	$(BIN)/python -m pytest -q -rs tests/power -m 'faults or not faults' $(ARGS)
 
 test-cluster: env  ## searches over several simulated hosts and a simulated AWS; needs root, installs Debian packages
 	tests/cluster/install.sh

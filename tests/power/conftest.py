@@ -1,0 +1,40 @@
+"""Disks whose power can be cut; at the end, a line for each file system of what the cuts cost."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.power.disk import SIZES, Disk, disk, missing
+
+
+@pytest.fixture(params=SIZES)
+def power(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    """A disk of each file system."""
+    if why := missing(request.param):
+        pytest.skip(why)
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(disk(request.param, tmp_path))
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"may not mount: {error.stderr}")
+        yield made
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    lines = [
+        value
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "power"
+    ]
+    if lines:
+        terminalreporter.section("power")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
