@@ -19,8 +19,10 @@ from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord
 
-SMALL = ("--model", "ann", "--limit-train", "6000", "--trials", "6", "--max-epochs", "3")
-SEALED = ("--top-k", "1", "--retrain-seeds", "1")
+SMALL = (
+    *("--model", "ann", "--limit-train", "6000", "--trials", "6", "--max-epochs", "3"),
+    *("--top-k", "1", "--retrain-seeds", "1"),
+)
 SEARCHES, STAGES = 4, ("search", "search", "retraining", "retrained", "end")
 
 KEYS = {
@@ -113,7 +115,7 @@ def test_a_search_survives_twenty_power_cuts(power: Disk, tmp_path: Path, reques
     cuts = lost = twice = 0
     unreadable: list[str] = []
     for number in range(SEARCHES):
-        hurt = Hurt(SearchPaths(power.folder / f"search-{number}"), tmp_path, (*SMALL, *SEALED, "--seed", number))
+        hurt = Hurt(SearchPaths(power.folder / f"search-{number}"), tmp_path, SMALL)
         try:
             for stage in STAGES:
                 gone, after = hurt_once(hurt, power, stage, rng)
