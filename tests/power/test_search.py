@@ -76,8 +76,8 @@ def held(paths: SearchPaths) -> Held:
             found.rows |= {("epochs", trial, result.epoch) for result in newest.history}
         elif any(folder.glob("epoch-*")):
             found.unreadable.append(str(folder))
-    empty = [file for file in paths.folder.rglob("*") if file.is_file() and file.suffix and not file.stat().st_size]
-    found.unreadable += [str(file) for file in empty if file.suffix != ".partial" and not file.name.startswith(".")]
+    pictures = [file for file in (paths.page, *paths.figures.glob("*.png")) if file.exists()]
+    found.unreadable += [str(file) for file in pictures if not file.stat().st_size]
     return found
 
 
