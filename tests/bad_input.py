@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -186,9 +188,32 @@ def _folder(path: Path) -> None:
     path.mkdir()
 
 
-def _dangling(path: Path) -> None:
+def _link(path: Path, to: str) -> None:
     path.unlink()
-    path.symlink_to("nowhere")
+    path.symlink_to(to)
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def _bomb(path: Path) -> None:
+    """Put 32 MiB of zeros, in 32 KiB, in a file's place."""
+    path.unlink()
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(bytes(2**25)))
+
+
+def _long(path: Path) -> None:
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(2**27)
 
 
 LABELS: Final = f"data/{TRAIN_LABELS}"
@@ -234,7 +259,48 @@ DATA: Final[dict[str, tuple[Callable[[Path], object], str, str]]] = {
         f"data: $FMNIST_ROOT: {TRAIN_LABELS} not found",
     ),
     "a folder in its place": (lambda root: _folder(root / TRAIN_LABELS), SEARCH, f"{LABELS}: cannot be read"),
-    "a link to nowhere": (lambda root: _dangling(root / TRAIN_LABELS), RESUME, f"{LABELS}: cannot be read"),
+    "a link to nowhere": (lambda root: _link(root / TRAIN_LABELS, "nowhere"), RESUME, f"{LABELS}: cannot be read"),
+    "a link to itself": (lambda root: _link(root / TRAIN_LABELS, TRAIN_LABELS), SEARCH, f"{LABELS}: cannot be read"),
+    "a pipe": (
+        lambda root: _pipe(root / TRAIN_LABELS),
+        SEARCH,
+        f"{LABELS}: cannot be read (not a regular file); ",
+    ),
+    "a pipe to go on with": (
+        lambda root: _pipe(root / TRAIN_IMAGES),
+        RESUME,
+        f"data/{TRAIN_IMAGES}: cannot be read (not a regular file); ",
+    ),
+    "a socket": (
+        lambda root: _socket(root / TRAIN_LABELS),
+        SEARCH,
+        f"{LABELS}: cannot be read (not a regular file); ",
+    ),
+    "a device without an end": (
+        lambda root: _link(root / TRAIN_LABELS, "/dev/zero"),
+        "trial --model ann",
+        f"{LABELS}: cannot be read (not a regular file); ",
+    ),
+    "a pipe to test on": (
+        lambda root: _pipe(root / TEST_IMAGES),
+        RETRAIN,
+        f"data/{TEST_IMAGES}: cannot be read (not a regular file); ",
+    ),
+    "a compressed bomb": (
+        lambda root: _bomb(root / TRAIN_LABELS),
+        SEARCH,
+        f"{LABELS}.gz: is more than 60008 bytes long uncompressed; ",
+    ),
+    "far too long": (
+        lambda root: _long(root / TRAIN_LABELS),
+        SEARCH,
+        f"{LABELS}: is {2**27} bytes long uncompressed, not 60008; ",
+    ),
+    "far too long, gzipped": (
+        lambda root: _long((root / TRAIN_LABELS).rename(root / f"{TRAIN_LABELS}.gz")),
+        RETRAIN,
+        f"{LABELS}.gz: is {2**27} bytes long, not 61068 at most; ",
+    ),
     "no such root": (
         lambda root: root.rename(root.with_name("moved")),
         RETRAIN,

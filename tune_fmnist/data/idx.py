@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import stat
 import struct
 import zlib
 from collections.abc import Mapping
@@ -41,16 +42,40 @@ def read_array(path: Path, name: str, files: Mapping[str, Expected]) -> NDArray[
 
 def proven_content(path: Path, name: str, files: Mapping[str, Expected]) -> bytes:
     """Return a file's uncompressed content; arguments and errors as of ``read_array``."""
+    size = _size(files[name].shape)
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        content = _content(path, size)
     except (OSError, EOFError, zlib.error) as error:
         raise _unusable(path, f"cannot be read ({error})") from None
     digest = hashlib.sha256(content).hexdigest()
     if digest != files[name].sha256:
         raise _unusable(path, _difference(content, digest, files[name].shape, files))
     return content
+
+
+def _content(path: Path, size: int) -> bytes:
+    """Return the uncompressed content of a file, of ``size`` bytes or fewer: a pipe or a device may have no end."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError("not a regular file")
+    if path.suffix != ".gz":
+        if about.st_size > size:
+            raise _unusable(path, f"is {about.st_size} bytes long uncompressed, not {size}")
+        with path.open("rb") as plain:
+            return plain.read(size)
+    # What cannot be compressed becomes a little longer.
+    if about.st_size > (most := size + size // 1_000 + 1_000):
+        raise _unusable(path, f"is {about.st_size} bytes long, not {most} at most")
+    with gzip.open(path) as compressed:
+        content = compressed.read(size + 1)
+    if len(content) > size:
+        raise _unusable(path, f"is more than {size} bytes long uncompressed")
+    return content
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    """Return the bytes of a file: a magic number and the sizes, each of 4 bytes, and the array."""
+    return 4 + 4 * len(shape) + math.prod(shape)
 
 
 def _unusable(path: Path, what: str) -> InputError:
@@ -69,7 +94,6 @@ def _difference(content: bytes, digest: str, shape: tuple[int, ...], files: Mapp
         return f"is not an IDX file of bytes in {len(shape)} dimensions (it begins with {start})"
     if content[: len(header)] != header:
         return f"holds an array of {struct.unpack_from(f'>{len(shape)}I', content, 4)}, not {shape}"
-    size = len(header) + math.prod(shape)
-    if len(content) != size:
+    if len(content) != (size := _size(shape)):
         return f"is {len(content)} bytes long uncompressed, not {size}"
     return f"differs in content from Fashion-MNIST's (SHA-256 {digest})"
