@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tune_fmnist.store.record import SearchRecord
+
+_MOST: Final = 100.0
+"""Slots that seem busier than this were not counted: of a resumed search of version 1 those of all runs are unknown."""
 
 
 def utilisation(record: SearchRecord, trials: pd.DataFrame, epochs: pd.DataFrame) -> tuple[float | None, float | None]:
@@ -26,14 +29,17 @@ def utilisation(record: SearchRecord, trials: pd.DataFrame, epochs: pd.DataFrame
     if slot_seconds is None or slot_seconds <= 0.0 or record.search_seconds <= 0.0:
         return None, None
     busy = epochs["train_seconds"] + epochs["eval_seconds"]
-    overall = round(float(busy.sum() / slot_seconds), 4)
+    overall = _known(float(busy.sum()) / slot_seconds)
     first = trials["started_at"].min()
     starts, ends = ((when - first).dt.total_seconds() for when in (trials["started_at"], epochs["reported_at"]))
     # Nodes may have come and gone: their mean.
     waited = utilisation_while_trials_wait(starts, ends, busy, slots=slot_seconds / record.search_seconds)
-    if record.resumed_at or math.isnan(waited):
-        return overall, None
-    return overall, round(waited, 4)
+    return overall, None if record.resumed_at else _known(waited)
+
+
+def _known(share: float) -> float | None:
+    """Return a share to the fourth digit, None where a damaged record makes it none."""
+    return round(share, 4) if 0.0 <= share <= _MOST else None
 
 
 def _slot_seconds(record: SearchRecord) -> float | None:
@@ -58,7 +64,7 @@ def utilisation_while_trials_wait(
         0 to 1; NaN where all trials began at once.
     """
     last = starts.max()
-    window = last - starts.min()
+    window = float(last - starts.min())
     # An epoch that straddles the last start counts by the share of it that lies before.
     before = (busy - (ends - last).clip(lower=0.0)).clip(lower=0.0).sum()
-    return float(before / (slots * window)) if window > 0 else math.nan
+    return float(before) / (slots * window) if slots * window > 0 else math.nan

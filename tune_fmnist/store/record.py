@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import zlib
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from functools import partial
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,8 +16,18 @@ from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName, 
 from tune_fmnist.store.migration import record_from_version_1
 from tune_fmnist.store.paths import SearchPaths
 
-_Count = Annotated[int, Field(ge=1)]
-_Seconds = Annotated[float, Field(ge=0.0)]
+_MOST: Final = 10**9
+"""No search counts further."""
+
+_LONGEST: Final = 10**12
+"""No sum of seconds, over all slots of all runs, is longer."""
+
+_LARGEST: Final = 10**18
+"""What stands under keys that are not typed, such as bytes of memory, is less."""
+
+_Count = Annotated[int, Field(ge=1, le=_MOST)]
+_Seconds = Annotated[float, Field(ge=0.0, le=_LONGEST)]
+_Share = Annotated[float, Field(ge=0.0, le=_MOST)]
 _Moment = Annotated[AwareDatetime, Field(strict=False)]
 
 _HINT = "restore the file or search again"
@@ -52,11 +63,20 @@ class RetrainPlan(_Part):
 class PlacementRecord(_Part):
     """What one trial occupies, how many ran at once and on how many nodes."""
 
-    cpus: Annotated[float, Field(ge=0.0)]
-    gpus: Annotated[float, Field(ge=0.0)]
-    slots: Annotated[int, Field(ge=0)]
-    nodes: Annotated[int, Field(ge=0)] = 1
+    cpus: Annotated[float, Field(ge=0.0, le=_MOST)]
+    gpus: Annotated[float, Field(ge=0.0, le=_MOST)]
+    slots: Annotated[int, Field(ge=0, le=_MOST)]
+    nodes: Annotated[int, Field(ge=0, le=_MOST)] = 1
     most: _Count | None = None
+
+
+class RetrainRecord(_Part):
+    """How the last retrains were computed, and the time of all of them; provenance stands beside it."""
+
+    top_k: _Count | None = None
+    seeds: _Count | None = None
+    seconds: _Seconds = 0.0
+    placement: PlacementRecord | None = None
 
 
 class Settings(_Part):
@@ -113,10 +133,10 @@ class SearchRecord(Settings):
     search_seconds: _Seconds = 0.0
     slot_seconds: _Seconds | None = None
     wall_seconds: _Seconds = 0.0
-    utilisation: _Seconds | None = None
-    utilisation_while_trials_wait: _Seconds | None = None
+    utilisation: _Share | None = None
+    utilisation_while_trials_wait: _Share | None = None
     gpu_sharing: dict[str, Any] | None = None
-    retrain: dict[str, Any] | None = None
+    retrain: RetrainRecord | None = None
 
     @classmethod
     def read(cls, paths: SearchPaths) -> Self:
@@ -137,7 +157,7 @@ class SearchRecord(Settings):
     def parse(cls, content: bytes, file: str) -> Self:
         """Read the content of a ``search.json``; ``file`` is its name in an error.  Errors as of ``read``."""
         try:
-            values = json.loads(content)
+            values = json.loads(content, parse_int=partial(_number, int), parse_float=partial(_number, float))
         except (ValueError, RecursionError) as error:
             raise InputError(f"cannot be read ({error!r})", file=file, hint=_HINT) from None
         if not isinstance(values, dict):
@@ -191,6 +211,14 @@ class SearchRecord(Settings):
 def _checksum(values: dict[str, Any]) -> str:
     """Return a checksum of keys and values, whatever their order and the spaces between them."""
     return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
+
+
+def _number(kind: type[int] | type[float], text: str) -> int | float:
+    """Return a number of JSON, unless it is so large that nothing in a search is."""
+    value = kind(text)
+    if abs(value) > _LARGEST:
+        raise ValueError(f"{text[:20]}... is too large" if len(text) > 20 else f"{text} is too large")
+    return value
 
 
 def now() -> datetime:

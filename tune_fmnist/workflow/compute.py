@@ -14,7 +14,7 @@ from tune_fmnist.runtime.retrains import run_retrains
 from tune_fmnist.runtime.slots import Placement, Slots, place
 from tune_fmnist.runtime.trials import Limits, run_trials, training
 from tune_fmnist.store.folder import Folder
-from tune_fmnist.store.record import PlacementRecord, RetrainPlan
+from tune_fmnist.store.record import PlacementRecord, RetrainPlan, RetrainRecord
 from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.scheduler import SCHEDULERS
@@ -140,12 +140,12 @@ def _run_retrains(
             on_read=session.mirror.settle if session.mirror else lambda: None,
             on_step=display.step,
         )
-    before = (record.retrain or {}).get("seconds", 0.0)
-    record.retrain = {
-        "top_k": plan.top_k,
-        "seeds": plan.seeds,
-        "seconds": round(before + time.monotonic() - began, 1),
-        "placement": placement._asdict(),
+    before = record.retrain.seconds if record.retrain else 0.0
+    record.retrain = RetrainRecord(
+        top_k=plan.top_k,
+        seeds=plan.seeds,
+        seconds=round(before + time.monotonic() - began, 1),
+        placement=PlacementRecord(**placement._asdict()),
         **provenance.record(),
-    }
+    )
     record.write(session.paths)
