@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.errors import FailedError, InputError
 
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
@@ -46,6 +46,9 @@ def _exit(app: typer.Typer, program: str, arguments: list[str]) -> None:
     except typer.TyperException as error:
         _say(_usage(error))
         status = 2
+    except FailedError as error:
+        _say(str(error))
+        status = 1
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     except Exception as error:

@@ -22,6 +22,10 @@ _REWORDED: Final = (
 """Pydantic's words by pattern, and a user's."""
 
 
+class FailedError(Exception):
+    """A search failed, and the message says why; commands print it as one line and exit with status 1."""
+
+
 KeyPath = tuple[int | str, ...]
 """Where a value lies, as Pydantic has it."""
 

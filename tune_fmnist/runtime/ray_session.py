@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from ray.exceptions import RayError
 from tune_fmnist.base import ray_environment, signals
 from tune_fmnist.base.errors import InputError, last_line
 from tune_fmnist.runtime import ray_private
+from tune_fmnist.runtime.preflight import find_cluster
 
 
 @contextmanager
@@ -91,27 +91,3 @@ def _join(found: str, common: dict[str, Any]) -> None:
             key="--address",
             hint="set its token and RAY_AUTH_MODE=token here, or start it with this Ray and this Python",
         ) from None
-
-
-def find_cluster(address: str) -> str:
-    """Return the address of a cluster that answers; ``auto`` is the one that was started on this machine.
-
-    Ray itself tries an address where nothing answers for a quarter of an hour.
-
-    Raises:
-        InputError: there is none.
-    """
-    found = address
-    if address == "auto":
-        started = os.environ.get("RAY_ADDRESS") or ray_private.running_cluster()
-        if started is None:
-            hint = "start one with `ray start --head`, or leave this out"
-            raise InputError("no cluster runs here", key="--address", hint=hint)
-        found = started
-    host, _, port = found.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, ValueError, OverflowError) as error:
-        what = f"nothing answers at {found!r} ({error})"
-        raise InputError(what, key="--address", hint="start it, or leave this out") from None
-    return found

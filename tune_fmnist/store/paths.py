@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,16 @@ def checked_name(name: str, key: str = "--name") -> str:
     return name
 
 
+_LONGEST_PART: Final = 255
+"""Bytes of the longest name of a folder that usual file systems take."""
+
+_LONGEST_PATH: Final = 4095
+"""Bytes of the longest path that Linux takes."""
+
+_INSIDE: Final = 100
+"""Bytes that the paths of a search's files add to its folder's, at most."""
+
+
 @dataclass
 class SearchPaths:
     """The files of one search, all under ``folder``."""
@@ -59,4 +70,15 @@ class SearchPaths:
     @classmethod
     def named(cls, results_dir: Path, name: str) -> SearchPaths:
         """Return the paths of search ``name`` under ``results_dir``; a name cannot lead out of it."""
-        return cls(results_dir / checked_name(name))
+        folder = results_dir / checked_name(name)
+        _check_length(folder)
+        return cls(folder)
+
+
+def _check_length(folder: Path) -> None:
+    """Refuse a folder in which a search's files would have paths that the system does not take."""
+    size = len(os.fsencode(folder.absolute()))
+    if size > _LONGEST_PATH - _INSIDE or max(len(os.fsencode(part)) for part in folder.parts) > _LONGEST_PART:
+        what = f"a path of {size} bytes, {str(folder)[:20]!r}..., is too long"
+        hint = f"use at most {_LONGEST_PATH - _INSIDE}, and {_LONGEST_PART} between two slashes"
+        raise InputError(what, key="--results-dir", hint=hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Collection, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -187,6 +188,28 @@ def read_space(path: Path) -> Space:
         # Beside its own error tomllib lets pass those of a number with too many digits and of too deep a nesting.
         raise InputError(f"is not TOML ({error})", file=path, hint="see https://toml.io") from None
     return from_values(values, file=str(path))
+
+
+def check_steps(space: Space, file: str | None = None) -> None:
+    """Refuse steps that do not lead from ``low`` to ``high``: Optuna would search up to a lower ``high``.
+
+    Spaces of searches that were recorded with such a step stay usable.
+
+    Raises:
+        InputError: naming the file, the parameter and the nearest ``high`` that its step reaches.
+    """
+    for name, parameter in space.parameters.items():
+        if isinstance(parameter, CategoricalParameter) or parameter.step is None:
+            continue
+        # As they are written, and not as binary fractions.
+        low, high, step = (Fraction(str(number)) for number in (parameter.low, parameter.high, parameter.step))
+        count = (high - low) // step
+        if count * step == high - low:
+            continue
+        kind = int if isinstance(parameter, IntParameter) else float
+        what = f"step {parameter.step} does not lead from low {parameter.low} to high {parameter.high}"
+        hint = f"use high = {kind(low + count * step)}" if count else f"use a step of {kind(high - low)}"
+        raise InputError(what, file=file, key=f"parameters.{name}", hint=hint)
 
 
 def to_json(space: Space) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from tune_fmnist.base import provenance
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.runtime.nodes import SHM, Facts, ask_every_node, check_storage, facts
-from tune_fmnist.runtime.ray_session import find_cluster, running_ray
+from tune_fmnist.runtime.preflight import find_cluster
+from tune_fmnist.runtime.ray_session import running_ray
 from tune_fmnist.runtime.slots import Placement, place, slots_of
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.workflow.findings import GIB, HERE, Finding, State, judged, refused

@@ -19,7 +19,7 @@ from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.scheduler import SCHEDULERS
 from tune_fmnist.tuning.searcher import OptunaSearcher
-from tune_fmnist.workflow.session import Session, record_utilisation, retrain_tables
+from tune_fmnist.workflow.session import Session, check_outcome, record_utilisation, retrain_tables
 
 
 def compute(session: Session, trials: TrialTables, left: int, began: float) -> None:
@@ -39,12 +39,15 @@ def compute(session: Session, trials: TrialTables, left: int, began: float) -> N
         if mirror or joined:
             folder = mirror.folder if mirror else Folder.at(str(session.paths.folder))
             check_storage(folder, "--storage" if mirror else "--results-dir")
+        if mirror:
+            mirror.begin()
         record.startup_seconds = round(time.monotonic() - began, 1)
         record.write(session.paths)
         slots = Slots(placement, joined=joined)
         if left > 0:
             _run_trials(session, trials, placement, slots, left)
         record_utilisation(session)
+        check_outcome(trials, session.paths)
         if record.retrain_plan.wanted:
             plan = record.retrain_plan
             _run_retrains(session, retrain_tables(session, plan), plan, placement, slots)

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName
 from tune_fmnist.store.record import RetrainPlan, SchedulerSettings, SearcherSettings, SearchRecord, Settings
 from tune_fmnist.tuning.methods import SCHEDULER_ARGUMENTS, SEARCHER_ARGUMENTS
-from tune_fmnist.tuning.space import Space, default_space, from_values, read_space, to_json
+from tune_fmnist.tuning.space import Space, check_steps, default_space, from_values, read_space, to_json
 
 DEFAULT_SIZE: Final[dict[ModelName, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 5)}
 """Trials and epochs of a search of about ten minutes on two cores, the retrains included."""
@@ -31,7 +31,22 @@ def _seconds(value: Any) -> Any:
     raise ValueError("write it as 90s, 10m or 2h")
 
 
-Seconds = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_seconds)]
+_LONGEST_SECONDS: Final = 30 * 24 * 3600
+"""Thirty days: the timers behind the limits do not take every number."""
+
+Seconds = Annotated[Annotated[float, Field(gt=0, le=_LONGEST_SECONDS)] | None, BeforeValidator(_seconds)]
+
+_SMALLEST_SHARE: Final = 0.01
+"""A hundred trials on one CPU or GPU wait for each other; more are a slip of the finger."""
+
+
+def _gpus(value: float) -> float:
+    if 0 < value < _SMALLEST_SHARE:
+        raise ValueError(f"use 0, or at least {_SMALLEST_SHARE}")
+    return value
+
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class Options(BaseModel):
@@ -44,7 +59,7 @@ class Options(BaseModel):
 
     model: ModelName | None = None
     space: Path | dict[str, Any] | None = None
-    trials: int | None = Field(default=None, ge=1)
+    trials: Count | None = None
     max_epochs: int | None = Field(default=None, ge=1, le=1000)
     time_budget: Seconds = None
     searcher: SearcherName | None = None
@@ -53,13 +68,13 @@ class Options(BaseModel):
     name: str | None = None
     results_dir: Path = Path("results")
     data_root: Path | None = None
-    cpus_per_trial: float | None = Field(default=None, gt=0)
-    gpus_per_trial: float | None = Field(default=None, ge=0)
-    max_concurrent: int | None = Field(default=None, ge=1)
+    cpus_per_trial: float | None = Field(default=None, ge=_SMALLEST_SHARE)
+    gpus_per_trial: Annotated[float, Field(ge=0), AfterValidator(_gpus)] | None = None
+    max_concurrent: Count | None = None
     trial_timeout: Seconds = None
     address: str | None = None
     storage: str | None = None
-    top_k: int | None = Field(default=None, ge=1)
+    top_k: Count | None = None
     retrain_seeds: int | None = Field(default=None, ge=1, le=1000)
     retrain: bool | None = None
     limit_train: int | None = Field(default=None, ge=1)
@@ -180,6 +195,7 @@ def _space(options: Options, model: ModelName) -> Space:
     else:
         file = options.space or default_space(model)
         space = read_space(file)
+    check_steps(space, None if file is None else str(file))
     if space.model != model:
         what = f"the space is one of {space.model!r}, not of {model!r}"
         raise InputError(what, file=file, key="model", hint="give the --model of the space")

@@ -20,7 +20,15 @@ from tune_fmnist.reporting.progress import console
 from tune_fmnist.store.retrain_tables import read_tables
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.workflow.options import Options, python_names
-from tune_fmnist.workflow.session import Session, open_new, open_resumed, present, record_utilisation, retrain_tables
+from tune_fmnist.workflow.session import (
+    Session,
+    check_outcome,
+    open_new,
+    open_resumed,
+    present,
+    record_utilisation,
+    retrain_tables,
+)
 
 if TYPE_CHECKING:
     from tune_fmnist.reporting.results import Results
@@ -82,6 +90,7 @@ def search(
 
     Raises:
         InputError: a parameter, the space, the data or the results folder cannot be used.
+        FailedError: all trials failed; it gives the most frequent reason.
         KeyboardInterrupt: interrupted; what had been reported is in the tables, and ``resume=True`` goes on.
     """
     with python_names():
@@ -119,8 +128,15 @@ def search(
 def run(options: Options, command: str, out: Console) -> Results:
     """Search as ``search`` does, with checked options; ``command`` is what the record says of how it was started."""
     opened = open_resumed(options, out) if options.resume else open_new(options, command, out)
-    with opened as session:
-        return _run(session)
+    try:
+        with opened as session:
+            return _run(session)
+    except Exception as error:
+        if not is_full(error):
+            raise
+        again = "go on with --resume" if options.resume else "go on with --resume, or begin again if no trial had begun"
+        what = f"the disk is full; what was written is whole: make room, then {again}"
+        raise OSError(errno.ENOSPC, what, str(options.results_dir)) from error
 
 
 def _run(session: Session) -> Results:
@@ -140,11 +156,9 @@ def _run(session: Session) -> Results:
         _say_how_to_resume(session, trials)
         raise
     except BaseException as error:
-        if is_full(error):
-            # There is no room to record that either.
-            what = "the disk is full; what was written is whole: make room, then go on with --resume"
-            raise OSError(errno.ENOSPC, what, str(paths.folder)) from error
-        record.close(paths, "failed", time.monotonic() - began)
+        # There may be no room to record that either.
+        if not is_full(error):
+            record.close(paths, "failed", time.monotonic() - began)
         raise
     if mirror:
         mirror.finish()
@@ -162,8 +176,6 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
     record.versions, record.hardware = provenance.versions(), provenance.hardware()
     record.git_commit = provenance.git_commit()
     record.write(session.paths)
-    if session.mirror:
-        session.mirror.begin()
     session.out.print(
         f"{'resuming' if resumes else 'search'} {record.name}: {record.trials} trials of up to "
         f"{record.max_epochs} epochs, {record.searcher.name} and {record.scheduler.name}, seed {record.seed}"
@@ -175,6 +187,8 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
 def _compute(session: Session, trials: TrialTables, left: int, began: float) -> None:
     """Run what has not been run: the ``left`` trials, and the retrains."""
     plan = session.record.retrain_plan
+    if left == 0:
+        check_outcome(trials, session.paths)
     # Of a search without a trial there is nothing yet to choose from.
     if left > 0 or (plan.wanted and retrain_tables(session, plan).pending):
         # Ray and Optuna take two seconds to import: a mistake is told before.
@@ -182,6 +196,8 @@ def _compute(session: Session, trials: TrialTables, left: int, began: float) -> 
 
         compute(session, trials, left, began)
     else:
+        if session.mirror:
+            session.mirror.begin()
         record_utilisation(session)
 
 

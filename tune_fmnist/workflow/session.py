@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,17 +14,20 @@ from pathlib import Path
 from rich.console import Console
 
 from tune_fmnist import data
-from tune_fmnist.base.errors import InputError
-from tune_fmnist.base.vocabulary import FASHION_MNIST
+from tune_fmnist.base.errors import FailedError, InputError
+from tune_fmnist.base.vocabulary import FAILED, FASHION_MNIST
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.utilisation import utilisation
+from tune_fmnist.runtime import preflight
 from tune_fmnist.store import tables
 from tune_fmnist.store.folder import Folder
+from tune_fmnist.store.leftovers import only_leftovers, remove_leftovers
 from tune_fmnist.store.lock import only_writer
 from tune_fmnist.store.mirror import Mirror
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import RetrainPlan, SearchRecord, now
 from tune_fmnist.store.retrain_tables import RetrainTables
+from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.selection import choose
 from tune_fmnist.tuning.space import Space, from_values
 from tune_fmnist.workflow.options import Options, new_settings, resume_settings, resumed_name
@@ -71,6 +75,7 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
     settings, space = new_settings(options)
     name = f"{settings.model}-{datetime.now():%Y%m%d-%H%M%S}" if options.name is None else options.name
     paths = SearchPaths.named(options.results_dir, name)
+    preflight.check(options.address, options.cpus_per_trial, options.gpus_per_trial)
     with ExitStack() as held:
         # The storage is held until all has been copied there.
         mirror = _mirror(options.storage, paths, held)
@@ -84,6 +89,8 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
             data.verify(source)
         _create(paths)
         held.enter_context(only_writer(paths))
+        if not remove_leftovers(paths):
+            raise _taken(paths)
         record = SearchRecord(
             **settings.model_dump(),
             name=name,
@@ -110,6 +117,7 @@ def open_resumed(options: Options, out: Console) -> Iterator[Session]:
         InputError: it is not there, cannot be read, contradicts the options, or another process writes it.
     """
     paths = SearchPaths.named(options.results_dir, resumed_name(options))
+    preflight.check(options.address, options.cpus_per_trial, options.gpus_per_trial)
     storage = options.storage
     if storage is None and paths.search.exists():
         storage = SearchRecord.read(paths).storage
@@ -137,6 +145,7 @@ def open_existing(folder: Path, options: Options, out: Console) -> Iterator[Sess
         InputError: the folder holds no search, the data is not what it ran on, or another process writes it.
     """
     paths = SearchPaths(folder)
+    preflight.check(options.address, options.cpus_per_trial, options.gpus_per_trial)
     SearchRecord.read(paths)
     with only_writer(paths):
         record = SearchRecord.read(paths)
@@ -168,17 +177,32 @@ def _mirror(storage: str | None, paths: SearchPaths, held: ExitStack) -> Mirror 
 
 
 def _create(paths: SearchPaths) -> None:
-    begun = paths.search.exists() or paths.trials.exists()
     try:
-        # A search that was killed before its record was written left a lock, and nothing to resume.
-        paths.folder.mkdir(parents=True, exist_ok=paths.lock.exists() and not begun)
+        paths.folder.mkdir(parents=True, exist_ok=only_leftovers(paths))
     except OSError as error:
         # Where a link leads nowhere, it is the folder above that exists already.
         if os.path.lexists(paths.folder):
-            what, hint = f"{paths.folder.name!r} exists already", "use another, or --resume"
-            raise InputError(what, file=paths.folder, key="--name", hint=hint) from None
+            raise _taken(paths) from None
         what = f"cannot be made ({error.strerror})"
         raise InputError(what, file=paths.folder, key="--results-dir", hint="use another") from None
+
+
+def _taken(paths: SearchPaths) -> InputError:
+    what, hint = f"{paths.folder.name!r} exists already", "use another, or --resume"
+    return InputError(what, file=paths.folder, key="--name", hint=hint)
+
+
+def check_outcome(trials: TrialTables, paths: SearchPaths) -> None:
+    """See that not every trial failed.
+
+    Raises:
+        FailedError: all did; it gives the most frequent reason.
+    """
+    rows = trials.trials.values()
+    if rows and trials.counts[FAILED] == len(rows):
+        ((reason, times),) = Counter(row["reason"] for row in rows).most_common(1)
+        among = "" if times == len(rows) else f", {times} of them"
+        raise FailedError(f"all {len(rows)} trials failed{among} with: {reason}; {paths.trials} has each one's reason")
 
 
 def retrain_tables(session: Session, plan: RetrainPlan) -> RetrainTables:
