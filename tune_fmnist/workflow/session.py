@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from textwrap import shorten
 
 from rich.console import Console
 
@@ -202,7 +203,8 @@ def check_outcome(trials: TrialTables, paths: SearchPaths) -> None:
     if rows and trials.counts[FAILED] == len(rows):
         ((reason, times),) = Counter(row["reason"] for row in rows).most_common(1)
         among = "" if times == len(rows) else f", {times} of them"
-        raise FailedError(f"all {len(rows)} trials failed{among} with: {reason}; {paths.trials} has each one's reason")
+        why = shorten(reason, 200, placeholder="...")
+        raise FailedError(f"all {len(rows)} trials failed{among} with: {why}; {paths.trials} has each one's reason")
 
 
 def retrain_tables(session: Session, plan: RetrainPlan) -> RetrainTables:
