@@ -122,6 +122,21 @@ OPTIONS: Final[dict[str, str]] = {
     "trial --model ann --limit-train 0": "--limit-train: cannot select 0 training images; use 100 to 60000",
 }
 
+ENVIRONMENT: Final[dict[str, tuple[dict[str, str], str, str]]] = {
+    "no home": ({"HOME": "/proc/none"}, SEARCH, "/proc/none/.ray/auth_token: cannot be kept from others"),
+    "a file for a home": ({"HOME": "file"}, RETRAIN, "file/.ray/auth_token: cannot be kept from others"),
+    "no place for Ray": ({"RAY_TMPDIR": "/proc/none"}, SEARCH, "RAY_TMPDIR: no place for Ray's files"),
+    "a device for Ray's files": ({"RAY_TMPDIR": "/dev/null"}, RESUME, "RAY_TMPDIR: no place for Ray's files"),
+    "a place too long for sockets": ({"RAY_TMPDIR": f"/tmp/{'t' * 110}"}, SEARCH, "RAY_TMPDIR: a path of 115 bytes"),  # noqa: S108 -- it is not made
+    "a Slurm job's long place": ({"TMPDIR": "t" * 110}, SEARCH, "TMPDIR: a path of "),
+    "a cluster that has gone": (
+        {"RAY_ADDRESS": "127.0.0.1:1"},
+        f"{SEARCH} --address auto",
+        "--address: nothing answers at '127.0.0.1:1' ",
+    ),
+}
+"""Variables of the environment."""
+
 INT: Final = 'hidden1 = { type = "int", '
 FLOAT: Final = 'dropout = { type = "float", '
 CHOICE: Final = 'hidden1 = { type = "categorical", '

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -120,6 +121,21 @@ def short(line: str) -> str:
 
 @pytest.mark.parametrize(("line", "begins"), tables.OPTIONS.items(), ids=map(short, tables.OPTIONS))
 def test_option(line: str, begins: str, mistake: Mistake) -> None:
+    mistake(line, begins)
+
+
+@pytest.mark.parametrize(("values", "line", "begins"), tables.ENVIRONMENT.values(), ids=tables.ENVIRONMENT)
+def test_environment(
+    values: dict[str, str], line: str, begins: str, mistake: Mistake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_TMPDIR", "RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    if "TMPDIR" in values:
+        # Python looks once, and takes another folder where this one is none.
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        Path(values["TMPDIR"]).mkdir()
     mistake(line, begins)
 
 

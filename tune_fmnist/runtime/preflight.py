@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import os
 import socket
+import tempfile
+from pathlib import Path
 
+from tune_fmnist.base import ray_environment
 from tune_fmnist.base.errors import InputError
 
 
@@ -25,8 +28,11 @@ def check(address: str | None, cpus: float | None, gpus: float | None) -> None:
         raise InputError(f"a trial of {gpus:g} GPU cannot be placed", key="--gpus-per-trial", hint=hint)
     if address is not None:
         find_cluster(address)
-    elif "RAY_OVERRIDE_RESOURCES" not in os.environ:
+        return
+    if "RAY_OVERRIDE_RESOURCES" not in os.environ:
         _check_slot(cpus or 1.0, gpus or 0.0)
+    ray_environment.keep_token()
+    make_folder().rmdir()
 
 
 def _check_slot(cpus: float, gpus: float) -> None:
@@ -45,6 +51,21 @@ def _check_slot(cpus: float, gpus: float) -> None:
 def _too_large(number: float, kind: str, hint: str) -> InputError:
     what = f"a trial of {number:g} {kind} does not fit this machine"
     return InputError(what, key=f"--{kind.lower()}s-per-trial", hint=hint)
+
+
+def make_folder() -> Path:
+    """Make a folder for the files of a Ray of one's own, which nobody else can enter, and return it.
+
+    Raises:
+        InputError: there is no place for it, or its path is too long.
+    """
+    try:
+        within = ray_environment.temporary_folder()
+        within.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=ray_environment.FOLDER_PREFIX, dir=within))
+    except OSError as error:
+        what, hint = f"no place for Ray's files ({error})", "set RAY_TMPDIR to a folder that can be written"
+        raise InputError(what, key="RAY_TMPDIR", hint=hint) from None
 
 
 def find_cluster(address: str) -> str:

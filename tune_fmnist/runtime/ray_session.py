@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -16,7 +15,7 @@ from ray.exceptions import RayError
 from tune_fmnist.base import ray_environment, signals
 from tune_fmnist.base.errors import InputError, last_line
 from tune_fmnist.runtime import ray_private
-from tune_fmnist.runtime.preflight import find_cluster
+from tune_fmnist.runtime.preflight import find_cluster, make_folder
 
 
 @contextmanager
@@ -65,13 +64,7 @@ def _folder() -> Iterator[str]:
 
     Ray lets every user of the machine write in the folders that it makes, but nobody gets into this one.
     """
-    within, stays = ray_environment.temporary_folder(), False
-    try:
-        within.mkdir(parents=True, exist_ok=True)
-        outer = tempfile.mkdtemp(prefix=ray_environment.FOLDER_PREFIX, dir=within)
-    except OSError as error:
-        what = f"Ray's files cannot be kept there ({error.strerror})"
-        raise InputError(what, file=within, hint="set RAY_TMPDIR to a folder that can be written") from None
+    outer, stays = make_folder(), False
     try:
         yield f"{outer}/r"
     except Exception:
