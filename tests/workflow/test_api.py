@@ -92,7 +92,7 @@ def test_parameters_are_those_of_the_command() -> None:
         ({"model": "ann", "trials": 2.5}, "trials: invalid value 2.5; must be a valid integer, got a number with a "),
         ({"model": "ann", "retrain_seeds": "x"}, "retrain_seeds: invalid value 'x'; must be a valid integer"),
         ({"model": "ann", "time_budget": "soon"}, "time_budget: invalid value 'soon'; write it as 90s, 10m or 2h"),
-        ({"model": "ann", "cpus_per_trial": -1}, "cpus_per_trial: invalid value -1; must be greater than 0"),
+        ({"model": "ann", "cpus_per_trial": -1}, "cpus_per_trial: invalid value -1; must be at least 0.01"),
         ({"model": "rnn"}, "model: invalid value 'rnn'; must be 'ann' or 'cnn'"),
         ({}, "model: missing; use ann or cnn"),
         ({"resume": True}, "name: missing; name the search that resume goes on with"),
