@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import types
@@ -13,7 +14,7 @@ import pytest
 import typer
 
 from tune_fmnist import cli
-from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.errors import FailedError, InputError
 
 SEARCH = ["search", "--model", "ann"]
 
@@ -134,6 +135,8 @@ def test_no_command_is_a_call_for_help() -> None:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None], list[str]], int | str | None]:
     """Run a function as a command of this package; return the exit status."""
+    heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in heard]
 
     def ends(action: Callable[[], None], arguments: list[str]) -> int | str | None:
         def main(debug: cli.Debug = False) -> None:
@@ -143,8 +146,12 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None], li
         module.main = main  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "tune_fmnist.made_up", module)
         monkeypatch.setattr(sys, "argv", ["made_up", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.run_command("made_up")
+        try:
+            with pytest.raises(SystemExit) as caught:
+                cli.run_command("made_up")
+        finally:
+            for number, handler in zip(heard, before, strict=True):
+                signal.signal(number, handler)
         return caught.value.code
 
     return ends
@@ -168,6 +175,7 @@ def raises(error: BaseException) -> Callable[[], None]:
         ),
         (raises(typer.BadParameter("odd\nvalue")), 2, "Invalid value: odd value"),
         (raises(KeyboardInterrupt()), 130, ""),
+        (raises(FailedError("Ray is\nlost")), 1, "Ray is lost"),
         (raises(RuntimeError("out\nof memory")), 1, "RuntimeError: out of memory; run again with --debug"),
         (raises(OSError(28, "No space left on device")), 1, "OSError: [Errno 28] No space left on device"),
     ],

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import PurePath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
+
+from tune_fmnist.base import signals
 
 if TYPE_CHECKING:
     from tune_fmnist.models import load
@@ -32,6 +35,19 @@ _WHERE: Final = {
     "retrain": ("tune_fmnist.workflow.retrain", "retrain"),
     "search": ("tune_fmnist.workflow.search", "search"),
 }
+
+
+def _is_command() -> bool:
+    """Return whether this process runs a command of this package, and not a program that imports it."""
+    if sys.argv[:1] == ["-m"]:
+        # So it stands there while Python looks for the module to run, which was named after -m or in one word with it.
+        return any(word.removeprefix("-m").startswith(f"{__name__}.") for word in sys.orig_argv)
+    return [PurePath(name).name for name in sys.argv[:1]] == ["tune-fmnist"]
+
+
+if _is_command():
+    # The imports of a command take a second, in which a signal would raise in the middle of them.
+    signals.end_the_process()
 
 
 def __getattr__(name: str) -> Any:

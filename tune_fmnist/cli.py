@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import sys
-from typing import Annotated
+from typing import Annotated, Any, TextIO
 
 import typer
 from pydantic import ValidationError
 
+from tune_fmnist.base import signals
 from tune_fmnist.base.errors import FailedError, InputError
 
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
@@ -38,7 +41,9 @@ def _app(about: str | None = None) -> typer.Typer:
 
 def _exit(app: typer.Typer, program: str, arguments: list[str]) -> None:
     """Run an app; show any error as one line, or with its traceback under ``--debug``."""
+    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
     try:
+        signals.interrupt()
         status = typer.main.get_command(app).main(arguments, prog_name=program, standalone_mode=False)
     except InputError as error:
         _say(str(error))
@@ -50,14 +55,44 @@ def _exit(app: typer.Typer, program: str, arguments: list[str]) -> None:
         _say(str(error))
         status = 1
     except (KeyboardInterrupt, typer.Abort):
-        status = 130
+        status = signals.INTERRUPTED
     except Exception as error:
         if "--debug" in sys.argv:
             raise
         _say(f"{type(error).__name__}: {error}; run again with --debug for the traceback")
         status = 1
-    sys.stdout.flush()
+    signals.end_the_process()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     sys.exit(status or 0)
+
+
+class _Lasting(io.FileIO):
+    """A file whose reader may go: what is written afterwards is dropped."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            # A pipe that nobody reads any more, or a terminal that was closed.
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            return memoryview(data).nbytes
+
+
+def _lasting(stream: TextIO | Any) -> TextIO | Any:
+    """Return a stream to the same file that outlives its reader; a stream without a file, or None, as it is."""
+    if not isinstance(stream, io.TextIOWrapper) or not isinstance(stream.buffer, io.BufferedWriter | io.FileIO):
+        return stream
+    file = _Lasting(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        # Without a buffer under `python -u`.
+        io.BufferedWriter(file) if isinstance(stream.buffer, io.BufferedWriter) else file,
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, once and twice."""
+"""SIGINT, SIGTERM and SIGHUP, once and twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def caught(pid: int, number: signal.Signals) -> bool:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_search_with_its_tables_written(hurt: Hurt, count: Note, number: signal.Signals) -> None:
     hurt.arguments += LONG
     run = hurt.start()

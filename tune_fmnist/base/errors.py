@@ -23,7 +23,7 @@ _REWORDED: Final = (
 
 
 class FailedError(Exception):
-    """A search failed, and the message says why; commands print it as one line and exit with status 1."""
+    """A search failed, or what it computes with has gone; commands print why in one line and exit with status 1."""
 
 
 KeyPath = tuple[int | str, ...]

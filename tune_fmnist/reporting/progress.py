@@ -27,9 +27,16 @@ _RUNNING_SHOWN = 8
 def console() -> Console:
     """Return the console of a command; where there is no terminal, its lines are plain."""
     # Names and paths may hold square brackets, which are no markup here.
-    out = Console(highlight=False, markup=False)
+    out = _Console(highlight=False, markup=False)
     out.soft_wrap = not out.is_terminal
     return out
+
+
+class _Console(Console):
+    """A console whose reader may go: a search goes on in silence, where Rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
 
 class _Display:

@@ -5,6 +5,9 @@ Ray may change these names in any release, so that pyproject.toml admits the rel
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -21,6 +24,7 @@ TRIED: Final = ("2.60.0",)
 _NAMES: Final = (
     "ray._private.ray_constants:ENABLE_RAY_CLUSTER",
     "ray._private.services:find_bootstrap_address",
+    "ray._private.utils:set_sigterm_handler",
     "ray.tune.tune:TuneController",
     "ray.tune.execution.tune_controller:TuneController._actor_failed",
     "ray.tune.execution.tune_controller:TuneController._unstage_trial_with_resources",
@@ -30,6 +34,9 @@ _NAMES: Final = (
 )
 """Module and name of each; the two of an instance are looked at in ``_Controller``."""
 
+_FAILURE_HANDLER: Final = "_ZN3ray6RayLog27InstallFailureSignalHandlerEPKcb"
+"""The function of Ray's C++ that takes over SIGSEGV and its like once per process, and SIGTERM with them."""
+
 
 def check() -> None:
     """See that all private names are there.
@@ -38,6 +45,8 @@ def check() -> None:
         RuntimeError: some are missing; the message names them.
     """
     missing = [name for name in _NAMES if not _exists(name)]
+    if not hasattr(_raylet(), _FAILURE_HANDLER):
+        missing.append(_FAILURE_HANDLER)
     if missing:
         raise RuntimeError(
             f"Ray {ray.__version__} lacks {', '.join(missing)}; this program was tried with Ray {', '.join(TRIED)}: "
@@ -51,6 +60,10 @@ def _get(name: str) -> Any:
     for part in path.split("."):
         found = getattr(found, part)
     return found
+
+
+def _raylet() -> ctypes.CDLL:
+    return ctypes.CDLL(import_module("ray._raylet").__file__)
 
 
 def _exists(name: str) -> bool:
@@ -81,6 +94,35 @@ def listening_here() -> Iterator[None]:
         yield
     finally:
         constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def signals_left_alone() -> Iterator[None]:
+    """Let ``ray.init`` leave SIGTERM to this program in this block, and start its processes deaf to SIGHUP.
+
+    Otherwise a SIGTERM while Ray starts ends the process with Ray's own status, and one afterwards aborts it with a
+    stack on the screen.  A terminal that closes sends SIGHUP to all processes: Ray's have to outlive the search.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    # What has been done is not done again.
+    getattr(_raylet(), _FAILURE_HANDLER)(None, True)
+    signal.signal(signal.SIGTERM, handler)
+    utils: Any = import_module("ray._private.utils")
+    before, blocked = utils.set_sigterm_handler, signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = before
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def process_of(trial: Trial) -> Any:
+    """Return the handle of the process that a trial runs in, or is about to; None without one."""
+    return trial.temporary_state.ray_actor
 
 
 def forgive(trial: Trial) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,36 +14,42 @@ from ray.exceptions import RayError
 
 from tune_fmnist.base import ray_environment, signals
 from tune_fmnist.base.errors import InputError, last_line
-from tune_fmnist.runtime import ray_private
+from tune_fmnist.runtime import head, ray_private
 from tune_fmnist.runtime.preflight import find_cluster, make_folder
 
 
 @contextmanager
-def running_ray(address: str | None) -> Iterator[None]:
+def running_ray(address: str | None, at_last: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Join the Ray cluster at ``address``, or start one on this machine; leave or end it afterwards.
 
     One that is started listens on this machine only, asks everybody for the user's token, and keeps its files in a
     folder that nobody else can enter.
 
+    Args:
+        address: of the cluster's head.
+        at_last: called if the head is lost and the process has to end in the middle of the block.
+
     Raises:
+        FailedError: the cluster is lost.
         InputError: no cluster answers at the address, or it refuses this program; or there is no place for the token
             or the sockets of one's own.
         RuntimeError: this Ray lacks something that this program uses of its inside.
     """
     ray_private.check()
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    with ExitStack() as held:
-        if address is None:
-            _start(held.enter_context(_folder()), common)
-        else:
-            _join(find_cluster(address), common)
+    with signals.obeyed_between_steps(), ExitStack() as held:
+        folder = held.enter_context(_folder()) if address is None else None
+        held.callback(ray.shutdown)
+        with ray_private.signals_left_alone():
+            if folder is not None:
+                _start(folder, common)
+            elif address is not None:
+                _join(find_cluster(address), common)
+        signals.check()
         # Only errors of this program reach the screen; a trial's own end up in its row.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        with signals.obeyed_between_steps():
-            try:
-                yield
-            finally:
-                ray.shutdown()
+        with head.watched(at_last):
+            yield
 
 
 def _start(folder: str, common: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from tune_fmnist.base.metrics import class_accuracy
 from tune_fmnist.base.vocabulary import FASHION_MNIST
 from tune_fmnist.models.config import Config
 from tune_fmnist.models.saved import Arrays
+from tune_fmnist.runtime import head
 from tune_fmnist.runtime.slots import Placement, Slots
 from tune_fmnist.store.jobs import RetrainJob, RetrainResult, Tested, Trained
 from tune_fmnist.store.retrain_tables import RetrainTables
@@ -141,6 +142,7 @@ def run_retrains(
                 on_step(stage.job, result)
         on_step(None, None)
         signals.check()
+        head.check()
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import ray
 
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.runtime import head
 
 _COUNT_SECONDS = 2.0
 """Least time between two counts of the cluster's slots."""
@@ -68,7 +69,7 @@ class Slots:
     def count(self) -> int | None:
         """Count again if it is time; return how many nodes were lost since the last time, None if it is not."""
         now = time.monotonic()
-        if now - self._counted < _COUNT_SECONDS:
+        if now - self._counted < _COUNT_SECONDS or not head.answers():
             return None
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
         self._seconds, self._counted = self._seconds + self.now * (now - self._counted), now

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
@@ -18,7 +19,7 @@ from ray.tune.search import ConcurrencyLimiter
 
 from tune_fmnist.base import signals
 from tune_fmnist.data.images import Split
-from tune_fmnist.runtime import ray_private
+from tune_fmnist.runtime import head, ray_private
 from tune_fmnist.runtime.slots import Placement, Slots
 from tune_fmnist.runtime.worker import trainable
 from tune_fmnist.store.folder import Folder
@@ -34,6 +35,9 @@ _DEATH_SECONDS = 90.0
 
 _LATE_SECONDS = 10.0
 """How long after a node is seen to be gone Ray may take to tell of a trial's process that was lost with it."""
+
+_SILENT_SECONDS = 60.0
+"""How much longer than ``--trial-timeout`` a process may be silent: to start, to import Torch and to end itself."""
 
 Trainable = Callable[[dict[str, Any]], None]
 """Runs one trial, given the dict that holds its ``TrialJob``, in a process of its own."""
@@ -131,6 +135,7 @@ class _Watcher(tune.Callback):
     slots: Slots
     limiter: ConcurrencyLimiter
     told: dict[int, float] = field(default_factory=dict)
+    killed: set[int] = field(default_factory=set)
     unsaved: set[int] = field(default_factory=set)
     losses: list[tuple[float, Trial]] = field(default_factory=list)
     node_lost: float = -math.inf
@@ -138,6 +143,7 @@ class _Watcher(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         job = _job(trial)
         self.told[job.number] = time.monotonic()
+        self.killed.discard(job.number)
         self.tables.start(job)
 
     def on_trial_result(
@@ -178,11 +184,24 @@ class _Watcher(tune.Callback):
         self.tables.publish()
         self.on_step(None)
         signals.check()
+        head.check()
+        self._end_the_silent(trials)
         if (lost := self.slots.count()) is not None:
             self.limiter.max_concurrent = self.slots.wanted
             if lost:
                 self.node_lost = time.monotonic()
                 self._forgive()
+
+    def _end_the_silent(self, trials: list[Trial]) -> None:
+        """End processes that have not even ended themselves at the timeout, as where the system has halted them."""
+        if self.timeout is None:
+            return
+        latest = time.monotonic() - self.timeout - _SILENT_SECONDS
+        for trial in trials:
+            number = _job(trial).number
+            if trial.status == Trial.RUNNING and self.told.get(number, math.inf) < latest and number not in self.killed:
+                self.killed.add(number)
+                ray.kill(ray_private.process_of(trial))
 
     def _forgive(self) -> None:
         """Let a node's loss not count as a failure of its trials, which lose their processes shortly before or after.

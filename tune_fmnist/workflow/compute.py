@@ -33,7 +33,11 @@ def compute(session: Session, trials: TrialTables, left: int, began: float) -> N
     """
     options, record, mirror = session.options, session.record, session.mirror
     joined = options.address is not None
-    with running_ray(options.address):
+
+    def at_last() -> None:
+        record.close(session.paths, "failed", time.monotonic() - began)
+
+    with running_ray(options.address, at_last):
         # An autoscaler may start the nodes that are asked for.
         placement = _place(session, wait=joined and options.max_concurrent is not None)
         if mirror or joined:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 from rich.console import Console
 
-from tune_fmnist.base import provenance
+from tune_fmnist.base import provenance, signals
 from tune_fmnist.base.errors import InputError, unknown
 from tune_fmnist.base.files import is_full
 from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName
@@ -148,9 +148,10 @@ def _run(session: Session) -> Results:
     # What is wrong with the tables is found before anything is written or trained.
     read_tables(paths)
     left = record.trials - len(trials.trials) + len(trials.running)
-    _begin(session, trials, searches=left > 0)
     try:
+        _begin(session, trials, searches=left > 0)
         _compute(session, trials, left, began)
+        signals.check()
     except KeyboardInterrupt:
         record.close(paths, "interrupted", time.monotonic() - began)
         _say_how_to_resume(session, trials)

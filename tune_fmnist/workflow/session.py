@@ -15,6 +15,7 @@ from textwrap import shorten
 from rich.console import Console
 
 from tune_fmnist import data
+from tune_fmnist.base import signals
 from tune_fmnist.base.errors import FailedError, InputError
 from tune_fmnist.base.vocabulary import FAILED, FASHION_MNIST
 from tune_fmnist.reporting.results import Results
@@ -88,6 +89,7 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
         if settings.retrain_plan.wanted:
             # The test set is proven now, for it is read only when the search is over.
             data.verify(source)
+        held.enter_context(signals.obeyed_between_steps())
         _create(paths)
         held.enter_context(only_writer(paths))
         if not remove_leftovers(paths):
@@ -127,6 +129,7 @@ def open_resumed(options: Options, out: Console) -> Iterator[Session]:
         if mirror:
             mirror.fetch()
         SearchRecord.read(paths)
+        held.enter_context(signals.obeyed_between_steps())
         held.enter_context(only_writer(paths))
         # Whoever held it until now may have changed it.
         record = SearchRecord.read(paths)
@@ -148,7 +151,7 @@ def open_existing(folder: Path, options: Options, out: Console) -> Iterator[Sess
     paths = SearchPaths(folder)
     preflight.check(options.address, options.cpus_per_trial, options.gpus_per_trial)
     SearchRecord.read(paths)
-    with only_writer(paths):
+    with signals.obeyed_between_steps(), only_writer(paths):
         record = SearchRecord.read(paths)
         space = from_values(record.space, file=str(paths.search))
         source, images, split = _same_images(options, record, paths, out)

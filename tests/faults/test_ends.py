@@ -1,0 +1,157 @@
+"""How a search ends: its reader goes, signals come at any moment, Ray's processes are lost, a trial's is halted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness import Hurt, Run
+from tests.faults.test_signals import caught
+from tune_fmnist.store import tables
+from tune_fmnist.store.record import SearchRecord
+
+Note = Callable[[str, int, tuple[int, int]], None]
+SMALL = ("--trials", "4", "--top-k", "1", "--retrain-seeds", "1")
+NOTICED_SECONDS = 15.0
+
+
+def begun(hurt: Hurt) -> Run:
+    """Start the search, and wait until it has taken over the signals, at the beginning of its imports."""
+    run = hurt.start()
+    while not caught(run.process.pid, signal.SIGTERM):
+        os.sched_yield()
+    return run
+
+
+def state(hurt: Hurt) -> str:
+    return SearchRecord.read(hurt.paths).state
+
+
+@pytest.mark.faults
+def test_a_search_whose_reader_goes_ends_in_silence(hurt: Hurt, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tune_fmnist.search", "--results-dir", hurt.paths.folder.parent, "--name", "x"]
+    small = ("--model", "ann", "--limit-train", "200", "--max-epochs", "1", "--trials", "2", "--no-retrain")
+    with subprocess.Popen(
+        [*map(str, command), *small], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    assert state(hurt) == "finished"
+    assert hurt.paths.page.exists()
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("no-such-command",)])
+def test_a_command_keeps_its_status_without_a_reader(arguments: tuple[str, ...]) -> None:
+    program = f"import sys; from tune_fmnist import cli; sys.argv[1:] = {arguments!r}; cli.run()"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=write, check=False)
+    os.close(write)
+    assert done.returncode == (0 if arguments == ("--help",) else 2)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_at_any_moment_of_the_start(hurt: Hurt, count: Note, number: signal.Signals, seed: int) -> None:
+    hurt.arguments += SMALL
+    run = begun(hurt)
+    # Moments of the imports, of the data's reading and of Ray's start, however fast the machine is.
+    chance = random.Random(f"{number}-{seed}")  # noqa: S311 -- a moment is no secret
+    if seed:
+        assert run.await_line(count=min(seed, 3))
+    until = time.monotonic() + chance.uniform(0.0, 0.5 if seed == 0 else 3.0)
+    while time.monotonic() < until:
+        pass
+    run.process.send_signal(number)
+    assert run.ended() == 130, (run.lines, run.said)
+    assert not run.said.strip()
+    if hurt.paths.folder.exists():
+        assert state(hurt) == "interrupted"
+    assert not run.processes("raylet/raylet "), "Ray goes on"
+    hurt.finish()
+    count(f"{number.name} at the start", 1, hurt.check(trials=4, retrains=True))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("line", ["trial ", "retraining "])
+def test_a_closed_terminal_ends_a_search_once(hurt: Hurt, count: Note, line: str) -> None:
+    hurt.arguments += SMALL
+    run = hurt.start()
+    assert run.await_line(start=line)
+    # A shell passes on what the terminal has sent already.
+    run.process.send_signal(signal.SIGHUP)
+    run.process.send_signal(signal.SIGHUP)
+    assert run.ended() == 130, (run.lines, run.said)
+    assert state(hurt) == "interrupted"
+    hurt.finish()
+    count("SIGHUP twice", 1, hurt.check(trials=4, retrains=True))
+
+
+def lost(run: Run, pid: int) -> None:
+    """Kill one of Ray's own processes; the search must end in time, with one line."""
+    os.kill(pid, signal.SIGKILL)
+    assert run.ended(NOTICED_SECONDS) == 1, (run.lines, run.said)
+    (line,) = run.said.splitlines()
+    assert line.startswith("error: Ray is lost ("), line
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("line", ["Ray: ", "trial ", "retraining "])
+def test_the_loss_of_rays_head_is_noticed(hurt: Hurt, count: Note, line: str) -> None:
+    hurt.arguments += ("--trials", "10", "--top-k", "1", "--retrain-seeds", "2")
+    run = hurt.start()
+    assert run.await_line(start=line)
+    (head,) = run.processes("gcs_server ")
+    lost(run, head)
+    assert state(hurt) == "failed"
+    hurt.finish()
+    count("gcs_server killed", 1, hurt.check(trials=10, retrains=True))
+
+
+@pytest.mark.faults
+def test_the_loss_of_a_joined_clusters_head_is_noticed(hurt: Hurt, count: Note) -> None:
+    cluster = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.cluster"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert cluster.stdin is not None
+    assert cluster.stdout is not None
+    try:
+        address = cluster.stdout.readline().strip()
+        hurt.arguments += (*SMALL, "--scheduler", "fifo", "--no-retrain")
+        run = hurt.start("--address", address)
+        assert run.await_line(start="trial ")
+        print("which is the head", file=cluster.stdin, flush=True)
+        lost(run, int(cluster.stdout.readline()))
+        assert state(hurt) == "failed"
+    finally:
+        cluster.stdin.close()
+        cluster.wait()
+    hurt.finish()
+    count("joined cluster's head killed", 1, hurt.check(trials=4))
+
+
+@pytest.mark.faults
+def test_a_halted_process_is_ended_and_its_trial_goes_on(hurt: Hurt, count: Note) -> None:
+    hurt.arguments += ("--trials", "3", "--scheduler", "fifo", "--no-retrain", "--trial-timeout", "8s")
+    run = hurt.start()
+    halted = run.worker_of(1)
+    hurt.observe()
+    os.kill(halted, signal.SIGSTOP)
+    assert run.ended() == 0, run.said
+    rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
+    assert [row["status"] for row in rows] == ["completed"] * 3
+    assert halted not in run.processes()
+    count("trial's process halted", 1, hurt.check(trials=3))
