@@ -38,7 +38,9 @@ def main(
     retrain_seeds: Annotated[int | None, typer.Option(help="seeds of each retrain [3]")] = None,
     retrain: Annotated[bool | None, typer.Option(help="retrain and test the best ones [yes]")] = None,
     limit_train: Annotated[int | None, typer.Option(help="use only so many images, for a quick look")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the search --name")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with the search --name; with --model, begin it")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Search a model's hyperparameters on Fashion-MNIST, retrain the best ones, test them, and write tables."""

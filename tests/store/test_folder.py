@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 
 from tests.disk import full_disk
 from tests.s3 import S3
@@ -100,3 +102,21 @@ def test_what_is_no_storage_is_refused(uri: str, said: str) -> None:
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
     assert caught.value.key == "--storage"
+
+
+def test_on_a_disk_one_process_is_alone(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path / "not" / "yet"))
+    with folder.alone(0), ThreadPoolExecutor() as other, pytest.raises(Timeout):
+        other.submit(folder.alone(0).__enter__).result()
+    with folder.alone(0):
+        pass
+
+
+def test_a_folder_is_known_by_every_path(tmp_path: Path, s3: S3) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here")
+    for path in ("here", "link", "link/../here"):
+        assert Folder.at(str(tmp_path / path)).same(tmp_path / "here")
+        assert (Folder.at(str(tmp_path / path)) / "not yet").same(tmp_path / "link" / "not yet")
+    assert not Folder.at(str(tmp_path / "here")).same(tmp_path)
+    assert not Folder.at(s3.uri("here")).same(tmp_path / "here")

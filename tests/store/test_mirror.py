@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,17 @@ from tests.integration.conftest import tune
 from tests.records import STARTED, make_record
 from tests.s3 import S3
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import lease
 from tune_fmnist.store import mirror as module
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.store.mirror import Mirror
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.workflow.retrain import retrain
+
+
+def claims(folder: Folder) -> list[str]:
+    return [name for name in folder.names() if name.startswith("holder")]
 
 
 def record(paths: SearchPaths, resumed: int = 0, search_id: str = "abc") -> None:
@@ -49,17 +57,17 @@ def test_what_changes_is_copied_and_the_end_too(paths: SearchPaths, storage: Fol
         paths.figures.mkdir()
         (paths.figures / "a.png").write_bytes(b"png")
         (paths.folder / "notes").write_text("mine")
-        assert "holder.json" in there.names()
+        assert claims(there)
     assert there.read("trials.parquet") == b"22"
     assert (there / "figures").read("a.png") == b"png"
-    assert there.names() == ["search.json", "trials.parquet"]
+    assert there.names() == [".holder.lock", "search.json", "trials.parquet"]
 
 
 def test_nothing_is_copied_before_it_is_begun(paths: SearchPaths, storage: Folder) -> None:
     record(paths)
     with Mirror(paths, storage).held():
         pass
-    assert (storage / "x").names() == []
+    assert (storage / "x").names() == [".holder.lock"]
 
 
 class KilledError(Exception):
@@ -94,10 +102,10 @@ def test_whenever_a_copy_ends_no_table_is_ahead_of_what_it_needs(paths: SearchPa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_state", look)
         for ends_after in range(12):
-            mirror = Mirror(paths, Interrupted(storage.path))
+            mirror = Mirror(paths, storage)
             mirror.folder = Interrupted((storage / "x").path)
             Interrupted.left = ends_after
-            with suppress(KilledError):
+            with mirror.held(), suppress(KilledError):
                 mirror.copy()
             there = [int((storage / "x").read(name)) if name in (storage / "x").names() else 0 for name in order]
             assert there == sorted(there, reverse=True)
@@ -139,12 +147,13 @@ def test_checkpoints_go_only_after_the_rows_have_been_copied(paths: SearchPaths,
     paths.trials.write_bytes(b"rows")
     # A folder stands where the table should go.
     trials.write("in the way", b"")
-    with pytest.raises(OSError, match=r"trials\.parquet"):
+    with mirror.held():
+        with pytest.raises(OSError, match=r"trials\.parquet"):
+            mirror.copy()
+        assert checkpoints.names()
+        trials.clear()
         mirror.copy()
-    assert checkpoints.names()
-    trials.clear()
-    mirror.copy()
-    assert not checkpoints.names()
+        assert not checkpoints.names()
 
 
 def test_a_search_is_fetched_where_it_is_not_or_older(paths: SearchPaths, storage: Folder, tmp_path: Path) -> None:
@@ -153,7 +162,8 @@ def test_a_search_is_fetched_where_it_is_not_or_older(paths: SearchPaths, storag
     paths.trials.write_bytes(b"1")
     paths.best.mkdir()
     (paths.best / "model.safetensors").write_bytes(b"best")
-    there.copy()
+    with there.held():
+        there.copy()
     other = SearchPaths(tmp_path / "elsewhere" / "x")
     Mirror(other, storage).fetch()
     assert other.trials.read_bytes() == b"1"
@@ -167,6 +177,16 @@ def test_a_search_is_fetched_where_it_is_not_or_older(paths: SearchPaths, storag
     Mirror(other, storage).fetch()
     assert other.trials.read_bytes() == b"1"
     assert not other.retrains.exists()
+    # As often resumed, but on another machine.
+    make_record(resumed_at=[STARTED + timedelta(seconds=1)]).write(other)
+    other.trials.write_bytes(b"of another run")
+    Mirror(other, storage).fetch()
+    assert other.trials.read_bytes() == b"1"
+    # What goes on from the storage's is kept.
+    record(other, resumed=2)
+    other.trials.write_bytes(b"3")
+    Mirror(other, storage).fetch()
+    assert other.trials.read_bytes() == b"3"
     record(other, search_id="another")
     with pytest.raises(InputError, match="is another search"):
         Mirror(other, storage).fetch()
@@ -211,33 +231,125 @@ def test_a_living_writer_is_told_and_a_dead_one_is_replaced(
     ):
         pass
     assert caught.value.key == "--storage"
+    make_record(storage=str(storage)).write(paths)
+    (storage / "x").write("search.json", paths.search.read_bytes())
+    with pytest.raises(InputError, match=rf"is in use by process {holder.pid} on ") as caught:
+        retrain(paths.folder)
     os.kill(holder.pid, signal.SIGKILL)
     holder.communicate()
-    assert (storage / "x").names() == ["holder.json"]
+    assert len(claims(storage / "x")) == 1
     monkeypatch.setattr(lease, "_SILENCE_SECONDS", 2.0)
     with Mirror(paths, storage).held():
-        assert json.loads((storage / "x").read("holder.json"))["pid"] == os.getpid()
-    assert (storage / "x").names() == []
+        (claim,) = claims(storage / "x")
+        assert json.loads((storage / "x").read(claim))["pid"] == os.getpid()
+    assert claims(storage / "x") == []
 
 
-def test_who_was_replaced_stops_and_leaves_the_other_ones_files(
+STOPPED = """
+import os, pathlib, signal, sys
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.store import lease, mirror
+from tune_fmnist.store.folder import Folder
+from tune_fmnist.store.paths import SearchPaths
+lease._SILENCE_SECONDS, mirror.RENEW_SECONDS, mirror.PERIOD_SECONDS = 1.5, 0.1, 0.05
+folder, uri, moment = sys.argv[1:]
+paths = SearchPaths(pathlib.Path(folder))
+
+def stop(here):
+    if here == moment:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+class Slow(Folder):
+    def write(self, name, content):
+        if content == b"late" and name == "trials.parquet":
+            stop("write")
+        super().write(name, content)
+
+storage = Folder.at(uri)
+try:
+    writer = mirror.Mirror(paths, Slow(storage.path, storage.root))
+    with writer.held():
+        paths.trials.write_bytes(b"early")
+        writer.begin()
+        stop("mid")
+        paths.trials.write_bytes(b"late")
+        stop("finish")
+        writer.finish()
+        stop("release")
+except InputError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "moment"),
+    [("disk", "mid"), ("disk", "finish"), ("disk", "release"), ("s3", "finish"), ("s3", "write")],
+)
+def test_a_writer_that_was_stopped_never_overwrites_its_successor(
+    where: str,
+    moment: str,
+    paths: SearchPaths,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    uri = str(tmp_path / "storage")
+    if where == "s3":
+        server: S3 = request.getfixturevalue("s3")
+        uri = server.uri(f"stopped/{tmp_path.name}")
+    storage = Folder.at(uri)
+    monkeypatch.setattr(lease, "_SILENCE_SECONDS", 1.5)
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(module, "PERIOD_SECONDS", 0.05)
+    record(paths)
+    there = storage / "x"
+    command = [sys.executable, "-c", STOPPED, str(paths.folder), uri, moment]
+    stopped = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert stopped.poll() is None
+        after = SearchPaths(tmp_path / "elsewhere" / "x")
+        successor = Mirror(after, storage)
+        with successor.held():
+            successor.fetch()
+            make_record(resumed_at=[STARTED]).write(after)
+            after.trials.write_bytes(b"successor's")
+            successor.begin()
+            (successor.checkpoints / "00000").write("epoch-00001.safetensors", b"successor's")
+            os.kill(stopped.pid, signal.SIGCONT)
+            _, said = stopped.communicate()
+            assert stopped.returncode != 0
+            assert f": --storage: is in use by process {os.getpid()} on " in said
+            assert said.count("\n") == 1
+            assert len(claims(there)) == 1
+            if moment != "write":
+                assert there.read("trials.parquet") == b"successor's"
+            assert (successor.checkpoints / "00000").read("epoch-00001.safetensors") == b"successor's"
+        assert there.read("trials.parquet") == b"successor's"
+        assert len(json.loads(there.read("search.json"))["resumed_at"]) == 1
+        assert claims(there) == []
+    finally:
+        stopped.kill()
+        stopped.wait()
+
+
+def test_whatever_ends_the_copying_ends_the_search(
     paths: SearchPaths, storage: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RENEW_SECONDS", 0.0)
     monkeypatch.setattr(module, "PERIOD_SECONDS", 0.01)
     record(paths)
-    other = json.dumps({"token": "other", "pid": 7, "node": "elsewhere", "since": "now"}).encode()
-    replaced = Mirror(paths, storage)
-    with pytest.raises(InputError, match="in use by process 7 on elsewhere"), replaced.held():  # noqa: PT012 -- its end raises
-        replaced.begin()
-        (storage / "x").write("holder.json", other)
-        while replaced._error is None:
-            # One that had begun its sign of life writes it once more.
-            (storage / "x").write("holder.json", other)
-        (storage / "x").write("holder.json", other)
-        record(paths, resumed=5)
-    assert (storage / "x").read("holder.json") == other
-    assert json.loads((storage / "x").read("search.json"))["resumed_at"] == []
+
+    def unexpected(file: Path) -> tuple[int, int, int]:
+        raise TypeError("unexpected")
+
+    mirror = Mirror(paths, storage)
+    with pytest.raises(TypeError, match="unexpected"), mirror.held():  # noqa: PT012 -- its end raises as well
+        mirror.begin()
+        monkeypatch.setattr(module, "_state", unexpected)
+        (thread,) = (thread for thread in threading.enumerate() if thread.name == "mirror")
+        thread.join()
+        with pytest.raises(TypeError, match="unexpected"):
+            mirror.check()
 
 
 SMALL = ("--model", "ann", "--trials", 4, "--max-epochs", 3, "--limit-train", 2000)
@@ -246,22 +358,36 @@ SMALL = ("--model", "ann", "--trials", 4, "--max-epochs", 3, "--limit-train", 20
 def test_a_search_on_s3_goes_on_on_a_machine_that_has_nothing(s3: S3, tmp_path: Path) -> None:
     uri = s3.uri(f"searches/{tmp_path.name}")
     common = ("--storage", uri, "--top-k", 1, "--retrain-seeds", 1, "--name", "x")
-    first = tune("search", *SMALL, "--no-retrain", *common, "--results-dir", tmp_path / "first")
+    # There is none yet: it is begun.
+    first = tune("search", "--resume", *SMALL, "--no-retrain", *common, "--results-dir", tmp_path / "first")
     assert first.returncode == 0, first.stderr
+    assert "search x: 4 trials" in first.stdout
     there = Folder.at(uri) / "x"
     for file in (tmp_path / "first" / "x").glob("*.*"):
         if not file.name.startswith("."):
             assert there.read(file.name) == file.read_bytes(), file.name
     assert (there / "checkpoints" / "00000").names() == []
-    assert "holder.json" not in there.names()
-    second = tune("search", "--resume", "--retrain", "--trials", 6, *common, "--results-dir", tmp_path / "second")
+    assert claims(there) == []
+    requeued = ("--resume", "--model", "ann", "--retrain", "--trials", 6)
+    second = tune("search", *requeued, *common, "--results-dir", tmp_path / "second")
     assert second.returncode == 0, second.stderr
     found = SearchPaths(tmp_path / "second" / "x")
-    assert "6 trials" in second.stdout
+    assert "resuming x: 6 trials" in second.stdout
     for file in (found.trials, found.retrains, found.search, found.page):
         assert there.read(file.name) == file.read_bytes()
     assert (there / "best").read("model.safetensors") == (found.best / "model.safetensors").read_bytes()
     assert json.loads(found.search.read_text())["storage"].startswith("s3://bucket/searches/")
+    # The first machine has an older state, and fetches what the second one has computed.
+    more = tune("retrain", tmp_path / "first" / "x", "--top-k", 1, "--retrain-seeds", 2)
+    assert more.returncode == 0, more.stderr
+    retrains = (tmp_path / "first" / "x" / "retrains.parquet").read_bytes()
+    assert there.read("retrains.parquet") == retrains != found.retrains.read_bytes()
+    assert claims(there) == []
+    third = tune("search", "--resume", *common, "--results-dir", tmp_path / "second")
+    assert third.returncode == 0, third.stderr
+    assert found.retrains.read_bytes() == there.read("retrains.parquet") == retrains
+    after = Results(found)
+    assert len(after.retrains) == len(after.test_reads) == 2 * after.retrains["config_id"].nunique()
     again = tune("search", *SMALL, *common, "--results-dir", tmp_path / "third")
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
     assert "exists already" in again.stderr

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from filelock import FileLock
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from tune_fmnist.base.errors import InputError
@@ -114,6 +116,27 @@ class Folder:
         files = _file_system(self.root)
         if files.get_file_info(self.path).type != FileType.NotFound:
             files.delete_dir(self.path)
+
+    @contextmanager
+    def alone(self, seconds: float) -> Iterator[None]:
+        """Let one process at a time into the block, whichever machine it runs on; on S3, which has no lock, any.
+
+        Raises:
+            filelock.Timeout: another one is in it for longer than ``seconds``.
+        """
+        if self.root:
+            yield
+            return
+        Path(self.path).mkdir(parents=True, exist_ok=True)
+        with FileLock(Path(self.path) / ".holder.lock", timeout=seconds):
+            yield
+
+    def same(self, folder: Path) -> bool:
+        """Return whether this is a folder of this machine, by whatever path."""
+        if self.root:
+            return False
+        here = Path(self.path)
+        return here.resolve() == folder.resolve() or (here.exists() and folder.exists() and here.samefile(folder))
 
     def trouble(self, seen: str | None = None) -> str:
         """Write, read and remove a file; return why this machine cannot, and nothing if it can.

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ def only_writer(paths: SearchPaths) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        held_by = json.loads(paths.holder.read_text()) if paths.holder.exists() else {}
-        raise in_use(held_by, paths.folder, "--name") from None
+        said = b""
+        with suppress(OSError):
+            said = paths.holder.read_bytes()
+        raise in_use(said_by(said), paths.folder, "--name") from None
     except OSError as error:
         what, hint = f"cannot be written ({error.strerror})", "make it writable or copy it elsewhere"
         raise InputError(what, file=paths.folder, hint=hint) from None
@@ -47,6 +49,15 @@ def only_writer(paths: SearchPaths) -> Iterator[None]:
 def holder(since: str) -> dict[str, Any]:
     """Return what a writer says of itself to others: process, machine, and since when it holds the search."""
     return {"pid": os.getpid(), "node": platform.node(), "since": since}
+
+
+def said_by(content: bytes) -> dict[str, Any]:
+    """Return what the holder said of itself in a file of this content; nothing, if the file is damaged."""
+    try:
+        held_by = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return held_by if isinstance(held_by, dict) else {}
 
 
 def in_use(held_by: Mapping[str, Any], folder: Path | str, key: str) -> InputError:

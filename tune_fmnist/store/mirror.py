@@ -15,7 +15,7 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import STORAGE_PATIENCE_SECONDS, publish
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.folder import Folder
-from tune_fmnist.store.lease import RENEW_SECONDS, Lease
+from tune_fmnist.store.lease import RENEW_SECONDS, Lease, usable
 from tune_fmnist.store.lock import only_writer
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord
@@ -41,10 +41,11 @@ class Mirror:
     Args:
         paths: the search's files on this machine.
         storage: where each search has a folder of its name.
+        name: the search's; None is the name of its folder here.
     """
 
-    def __init__(self, paths: SearchPaths, storage: Folder) -> None:
-        self.storage, self.folder = storage, storage / paths.folder.name
+    def __init__(self, paths: SearchPaths, storage: Folder, name: str | None = None) -> None:
+        self.storage, self.folder = storage, storage / (name or paths.folder.name)
         self.checkpoints = self.folder / "checkpoints"
         self._paths = paths
         self._lease = Lease(self.folder)
@@ -82,34 +83,49 @@ class Mirror:
         self._ended.append(number)
 
     def finish(self) -> None:
-        """Copy what has changed, and remove all checkpoints: every trial has ended."""
+        """Copy what has changed, and remove all checkpoints: every trial has ended.
+
+        Raises:
+            InputError: another process has taken over.
+        """
         self.copy()
-        self.checkpoints.clear()
+        with self._lease.writing():
+            self.checkpoints.clear()
 
     def check(self) -> None:
-        """Raise what ended the copying, if anything did: another writer, or a storage that failed for too long."""
+        """Raise what ended the copying, if anything did: another writer, a storage that failed too long, or a bug."""
         if self._error is not None:
             raise self._error
 
     def exists(self) -> bool:
-        """Return whether the storage holds the search."""
-        return _RECORD in self.folder.names()
+        """Return whether the storage holds the search.
+
+        Raises:
+            InputError: the storage cannot be used.
+        """
+        with usable(self.folder):
+            return _RECORD in self.folder.names()
+
+    def find(self) -> None:
+        """Raise ``InputError`` if the storage does not hold the search, or cannot be used; nothing is made there."""
+        if not self.exists():
+            raise InputError("search not found", file=str(self.folder), key="--storage", hint="check --name")
 
     def fetch(self) -> None:
-        """Bring the search's files here, unless those that are here are as new or newer.
+        """Bring the search's files here, unless those that are here are as new, or continue the storage's.
 
         Raises:
             InputError: there is no such search, or another one of that name is here.
         """
-        if not self.exists():
-            raise InputError("search not found", file=str(self.folder), key="--storage", hint="check --name")
+        self.find()
         theirs = SearchRecord.parse(self.folder.read(_RECORD), f"{self.folder}/{_RECORD}")
         if self._paths.search.exists():
             ours = SearchRecord.read(self._paths)
             if ours.search_id != theirs.search_id:
                 what, hint = "is another search than that of the storage", "move it away, or use another --results-dir"
                 raise InputError(what, file=self._paths.folder, key="--name", hint=hint)
-            if len(theirs.resumed_at) <= len(ours.resumed_at):
+            # A run that is not among ours was on another machine.
+            if theirs.resumed_at == ours.resumed_at[: len(theirs.resumed_at)]:
                 return
         self._paths.folder.mkdir(parents=True, exist_ok=True)
         with only_writer(self._paths):
@@ -123,7 +139,11 @@ class Mirror:
                         partial.write_bytes(there.read(file))
 
     def copy(self) -> None:
-        """Copy what has changed, and remove the checkpoints of trials whose rows are there."""
+        """Copy what has changed, and remove the checkpoints of trials whose rows are there.
+
+        Raises:
+            InputError: another process has taken over.
+        """
         with self._lock:
             ended = list(self._ended)
             figures = sorted(f"figures/{file.name}" for file in self._paths.figures.glob("*.png"))
@@ -135,10 +155,12 @@ class Mirror:
             for name in (*figures, *_ORDER, _RECORD):
                 if name in changed:
                     where, _, file_name = name.rpartition("/")
-                    (self.folder / where if where else self.folder).write(file_name, changed[name][1])
+                    with self._lease.writing():
+                        (self.folder / where if where else self.folder).write(file_name, changed[name][1])
                     self._copied[name] = changed[name][0]
             for number in ended:
-                Checkpoints(self.checkpoints, number).remove()
+                with self._lease.writing():
+                    Checkpoints(self.checkpoints, number).remove()
                 self._ended.remove(number)
 
     def settle(self) -> None:
@@ -165,9 +187,6 @@ class Mirror:
                     self.copy()
                     due = started + (time.monotonic() - started) / _SHARE
                 failing_since = None
-            except InputError as error:
-                self._error = error
-                return
             except OSError as error:
                 if failing_since is None:
                     failing_since = started
@@ -175,9 +194,16 @@ class Mirror:
                 elif started - failing_since > STORAGE_PATIENCE_SECONDS:
                     self._error = error
                     return
+            except Exception as error:  # noqa: BLE001 -- whatever it is, without copies the search must not go on
+                self._error = error
+                return
 
     def _release(self) -> None:
+        self._lease.confirm()
         if self._begun.is_set():
+            if self._lease.took_over:
+                # On S3, what the other one was about to write when it fell silent may have come since.
+                self._copied.clear()
             self.copy()
         self._lease.release()
 

@@ -14,6 +14,7 @@ from tune_fmnist.runtime.retrains import run_retrains
 from tune_fmnist.runtime.slots import Placement, Slots, place
 from tune_fmnist.runtime.trials import Limits, run_trials, training
 from tune_fmnist.store.folder import Folder
+from tune_fmnist.store.jobs import RetrainJob, RetrainResult
 from tune_fmnist.store.record import PlacementRecord, RetrainPlan, RetrainRecord
 from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
@@ -136,6 +137,12 @@ def _run_retrains(
     images = f"{len(session.images.labels):,} images"
     session.out.print(f"retraining {configurations} configurations on {images}, {len(pending)} retrains in all")
     display = RetrainDisplay(session.out, [job.expected_seconds for job in pending], max(1, slots.now))
+
+    def step(job: RetrainJob | None, result: RetrainResult | None) -> None:
+        display.step(job, result)
+        if session.mirror:
+            session.mirror.check()
+
     with display.shown():
         run_retrains(
             retrains,
@@ -145,7 +152,7 @@ def _run_retrains(
             slots,
             # Whoever goes on with the search elsewhere must know of it.
             on_read=session.mirror.settle if session.mirror else lambda: None,
-            on_step=display.step,
+            on_step=step,
         )
     before = record.retrain.seconds if record.retrain else 0.0
     record.retrain = RetrainRecord(

@@ -12,6 +12,7 @@ from tune_fmnist.base.vocabulary import RUNNING
 from tune_fmnist.reporting.progress import console
 from tune_fmnist.store import tables
 from tune_fmnist.store.record import RetrainPlan
+from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.workflow.options import Options, python_names
 from tune_fmnist.workflow.session import Session, open_existing, present, retrain_tables
 
@@ -69,6 +70,11 @@ def _run(session: Session) -> None:
     record, options, began = session.record, session.options, time.monotonic()
     plan = RetrainPlan(wanted=True, top_k=options.top_k or 3, seeds=options.retrain_seeds or 3)
     retrains = retrain_tables(session, plan)
+    if session.mirror:
+        # Who has the search on another machine sees by this that the storage is newer.
+        record.resume(TrialTables(session.paths, record).last_report, searches=False)
+        record.write(session.paths)
+        session.mirror.begin()
     if retrains.pending:
         # Ray takes two seconds to import: a mistake is told before.
         from tune_fmnist.workflow.compute import compute_retrains

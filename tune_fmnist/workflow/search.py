@@ -22,6 +22,7 @@ from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.workflow.options import Options, python_names
 from tune_fmnist.workflow.session import (
     Session,
+    begins,
     check_outcome,
     open_new,
     open_resumed,
@@ -85,7 +86,7 @@ def search(
         retrain_seeds: seeds of each retrain [3].
         retrain: whether to retrain and test the best ones [True].
         limit_train: train and validate on so many images only.
-        resume: go on with the search ``name``.
+        resume: go on with the search ``name``; with a ``model``, begin it if there is none.
         out: where progress goes [the standard output].
 
     Raises:
@@ -127,6 +128,9 @@ def search(
 
 def run(options: Options, command: str, out: Console) -> Results:
     """Search as ``search`` does, with checked options; ``command`` is what the record says of how it was started."""
+    if options.resume and begins(options):
+        # So that a job that may be started again is one command.
+        options = options.model_copy(update={"resume": False})
     opened = open_resumed(options, out) if options.resume else open_new(options, command, out)
     try:
         with opened as session:

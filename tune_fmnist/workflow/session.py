@@ -80,7 +80,9 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
     preflight.check(options.address, options.cpus_per_trial, options.gpus_per_trial)
     with ExitStack() as held:
         # The storage is held until all has been copied there.
-        mirror = _mirror(options.storage, paths, held)
+        mirror = _mirror(options.storage, paths)
+        if mirror:
+            held.enter_context(mirror.held())
         if mirror and mirror.exists():
             what, hint = f"{name!r} exists already", "use another, or --resume"
             raise InputError(what, file=str(mirror.folder), key="--name", hint=hint)
@@ -112,6 +114,19 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
         yield Session(options, record, space, paths, mirror, source, images, split, out)
 
 
+def begins(options: Options) -> bool:
+    """Return whether ``--resume`` begins a search: it has a model, and no search of its name is here or on the storage.
+
+    Raises:
+        InputError: the name or the storage cannot be used.
+    """
+    if options.model is None or options.name is None:
+        return False
+    paths = SearchPaths.named(options.results_dir, options.name)
+    mirror = _mirror(options.storage, paths)
+    return not paths.search.exists() and not (mirror and mirror.exists())
+
+
 @contextmanager
 def open_resumed(options: Options, out: Console) -> Iterator[Session]:
     """Open a search that was interrupted or finished, to go on with it.
@@ -125,9 +140,8 @@ def open_resumed(options: Options, out: Console) -> Iterator[Session]:
     if storage is None and paths.search.exists():
         storage = SearchRecord.read(paths).storage
     with ExitStack() as held:
-        mirror = _mirror(storage, paths, held)
-        if mirror:
-            mirror.fetch()
+        mirror = _mirror(storage, paths)
+        _fetch(mirror, held)
         SearchRecord.read(paths)
         held.enter_context(signals.obeyed_between_steps())
         held.enter_context(only_writer(paths))
@@ -143,20 +157,25 @@ def open_resumed(options: Options, out: Console) -> Iterator[Session]:
 
 @contextmanager
 def open_existing(folder: Path, options: Options, out: Console) -> Iterator[Session]:
-    """Open a search in its folder, to retrain its best configurations.
+    """Open a search in its folder, and on its storage if it has one, to retrain its best configurations.
 
     Raises:
         InputError: the folder holds no search, the data is not what it ran on, or another process writes it.
     """
     paths = SearchPaths(folder)
     preflight.check(options.address, options.cpus_per_trial, options.gpus_per_trial)
-    SearchRecord.read(paths)
-    with signals.obeyed_between_steps(), only_writer(paths):
+    record = SearchRecord.read(paths)
+    with ExitStack() as held:
+        mirror = _mirror(record.storage, paths, record.name)
+        _fetch(mirror, held)
+        held.enter_context(signals.obeyed_between_steps())
+        held.enter_context(only_writer(paths))
+        # Whoever held it until now may have changed it.
         record = SearchRecord.read(paths)
         space = from_values(record.space, file=str(paths.search))
         source, images, split = _same_images(options, record, paths, out)
         data.verify(source)
-        yield Session(options, record, space, paths, None, source, images, split, out)
+        yield Session(options, record, space, paths, mirror, source, images, split, out)
 
 
 def _images(root: Path | None, limit: int | None, seed: int, out: Console) -> tuple[data.Source, data.Images]:
@@ -176,8 +195,23 @@ def _same_images(
     return source, images, split
 
 
-def _mirror(storage: str | None, paths: SearchPaths, held: ExitStack) -> Mirror | None:
-    return held.enter_context(Mirror(paths, Folder.at(storage)).held()) if storage else None
+def _mirror(storage: str | None, paths: SearchPaths, name: str | None = None) -> Mirror | None:
+    """Return the search's folder on a storage, which nothing is written to yet; None without a storage."""
+    if not storage:
+        return None
+    mirror = Mirror(paths, Folder.at(storage), name)
+    if mirror.folder.same(paths.folder):
+        what = f"invalid value {storage!r}: is the folder of the results themselves"
+        raise InputError(what, key="--storage", hint="leave it out, or name another folder")
+    return mirror
+
+
+def _fetch(mirror: Mirror | None, held: ExitStack) -> None:
+    """Hold a search on its storage, if it has one, and bring what is newer there here."""
+    if mirror:
+        mirror.find()
+        held.enter_context(mirror.held())
+        mirror.fetch()
 
 
 def _create(paths: SearchPaths) -> None:
