@@ -247,6 +247,36 @@ def test_scripts_are_shell() -> None:
     assert all(line.startswith("#") for line in lines[: max(i for i, line in enumerate(lines) if "#SBATCH" in line)])
 
 
+def test_a_slurm_job_is_one_command_whether_it_is_requeued_or_not(tmp_path: Path) -> None:
+    """With ``--resume`` and a model, a search is begun or gone on with; ``test_mirror`` shows it on S3."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "activate").touch()
+    # Stand-ins for what needs a cluster; srun tells what it is to run.
+    for name, line in (
+        ("scontrol", "echo n1; echo n2"),
+        ("getent", "echo 10.0.0.1"),
+        ("ray", ""),
+        ("srun", 'echo "$@"'),
+    ):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{line}\n")
+        program.chmod(0o755)
+    script = re.sub(r"(?m)^storage=\S+", "storage=s3://bucket/searches", SLURM.read_text())
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_NODELIST": "n", "SLURM_NNODES": "2"}
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=environment | {"SLURM_CPUS_PER_TASK": "4"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    _, _, line = done.stdout.strip().partition(" -- python -m tune_fmnist.search ")
+    assert line == (
+        "--address 10.0.0.1:6379 --storage s3://bucket/searches --name night --model cnn --trials 200 --resume"
+    )
+
+
 @pytest.fixture
 def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a stand-in for Ray's launcher, which needs hosts, writes its arguments and environment."""
