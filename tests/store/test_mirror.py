@@ -348,9 +348,10 @@ def test_whatever_ends_the_copying_ends_the_search(
     mirror = Mirror(paths, storage)
     with pytest.raises(TypeError, match="unexpected"), mirror.held():  # noqa: PT012 -- its end raises as well
         mirror.begin()
-        monkeypatch.setattr(module, "_state", unexpected)
-        (thread,) = (thread for thread in threading.enumerate() if thread.name == "mirror")
-        thread.join()
+        with monkeypatch.context() as once:
+            once.setattr(module, "_state", unexpected)
+            (thread,) = (thread for thread in threading.enumerate() if thread.name == "mirror")
+            thread.join()
         with pytest.raises(TypeError, match="unexpected"):
             mirror.check()
 
