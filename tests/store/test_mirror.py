@@ -131,7 +131,8 @@ def test_a_read_of_the_test_set_is_on_the_storage_although_that_fails_for_a_whil
     (paths.best / "config.json").write_text("{}")
     mirror = Mirror(paths, storage)
     mirror.folder = Failing((storage / "x").path)
-    mirror.settle()
+    with mirror.held():
+        mirror.settle()
     assert (storage / "x").read("test_reads.parquet") == b"row"
     # A copy that ends early has no model without its read.
     assert module._ORDER[0] == "test_reads.parquet"
