@@ -5,24 +5,23 @@ from __future__ import annotations
 import gzip
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import optuna
-import pandas as pd
 import pytest
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from tests.faults.harness import Run
 from tests.integration.conftest import tune
 from tune_fmnist import data
 from tune_fmnist.models import load
 from tune_fmnist.models.config import baseline, config_id
 from tune_fmnist.reporting.results import Results
+from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.workflow.search import search
 
@@ -168,31 +167,31 @@ def test_a_diverged_trial_is_a_row_and_the_search_goes_on(tmp_path: Path) -> Non
     assert trials["epochs"].sum() == len(results.epochs)
 
 
+def ended(paths: SearchPaths) -> int:
+    """Return how many trials have ended by the table on the disk."""
+    return sum(row["status"] != "running" for row in tables.read(paths.trials, tables.TRIALS).to_pylist())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_rows_reach_the_disk_while_it_runs_and_an_interruption_keeps_them(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     paths = SearchPaths(tmp_path / "x")
-    options = ["--model", "ann", "--trials", "1000", "--max-epochs", "3", "--limit-train", "2000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tune_fmnist.search", *options, "--results-dir", str(tmp_path), "--name", "x"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    ended = (line for line in process.stdout if line.startswith("trial "))
-    for _ in range(20):
-        next(ended)
-    # The 20th trial has ended; what was told a second before is in the tables.
-    while_running = pd.read_parquet(paths.trials)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert (while_running["status"] != "running").sum() >= 5
-    assert process.returncode == 130, err
-    assert f"interrupted; the tables in {paths.folder} hold " in out
-    assert out.endswith(f"\nnext: python -m tune_fmnist.search --resume --results-dir {tmp_path} --name x\n")
+    # More trials than any machine ends before the signal.
+    options = ("--model", "ann", "--trials", 100_000, "--max-epochs", 3, "--limit-train", 2000)
+    run = Run(paths, options, tmp_path)
+    try:
+        assert run.await_line(start="trial ", count=20), run.said
+        while ended(paths) < 20:
+            assert run.await_event(paths.folder, lambda event: event.name == "trials.parquet"), run.said
+        run.process.send_signal(number)
+        assert run.ended() == 130, run.said
+    finally:
+        run.clean()
+    interrupted, then = run.lines[-2:]
+    assert interrupted.startswith(f"interrupted; the tables in {paths.folder} hold ")
+    assert then == f"next: python -m tune_fmnist.search --resume --results-dir {tmp_path} --name x"
+    assert ended(paths) >= sum(line.startswith("trial ") for line in run.lines)
     results = Results(paths)
-    assert (results.trials["status"] != "running").sum() >= 20
     assert results.trials["epochs"].sum() == len(results.epochs)
     assert results.record.state == "interrupted"
