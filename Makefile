@@ -5,28 +5,37 @@ MODEL ?= cnn
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
+TOOLS := .venv-tools
+# Each target's report goes to `make reliability`.
+PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: search test test-faults test-power test-cluster test-gpu check bench env results-table clean
+.PHONY: search test test-faults test-power test-nightly test-cluster test-gpu reliability check bench env lock sbom \
+	results-table clean
 
 search: env  ## the default search: trials, retrains, test, tables, page; MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
 
 test: env  ## all tests except the long ones, in under eight minutes on two cores
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadfile $(ARGS)
 
 test-faults: env  ## fault injection: searches killed, out of memory or disk, disconnected; under 15 minutes on two cores
-	$(BIN)/python -m pytest -q -n 2 tests/faults -m 'faults or not faults' $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -n 2 tests/faults -m 'faults or not faults' $(ARGS)
 
 test-power: env  ## the power is cut under searches on ext4 and XFS; needs root and loop devices, under 12 minutes
-	$(BIN)/python -m pytest -q -rs tests/power -m 'faults or not faults' $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -rs tests/power -m 'faults or not faults' $(ARGS)
+
+test-nightly: test-faults test-power reliability  ## what is too long for each change, and the table of what it showed
+
+reliability: env  ## the tables of docs/reliability.md, from the last run of each of these targets
+	$(BIN)/python -m tests.reliability .reports/*.xml --into docs/reliability.md
 
 test-cluster: env  ## searches over several simulated hosts and a simulated AWS; needs root, installs Debian packages
 	tests/cluster/install.sh
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
-	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile tests/cluster -m 'faults or not faults' $(ARGS)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement locks/cluster.txt
+	$(PYTEST) --junitxml=.reports/$@.xml -rs -n 2 --dist loadfile tests/cluster -m 'faults or not faults' $(ARGS)
 
 test-gpu: env  ## what needs a GPU; skipped elsewhere, with the reason
-	$(BIN)/python -m pytest -q tests/gpu $(ARGS)
+	$(PYTEST) tests/gpu $(ARGS)
 
 bench: env $(BENCH)/.installed  ## the same search with Ray Tune, Optuna and Syne Tune, in 23 minutes on two cores
 	$(BIN)/python -m benchmarks.compare $(ARGS)
@@ -41,10 +50,27 @@ results-table: env  ## the README's table of results, from the published searche
 
 env: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml locks/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement locks/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The versions of constraints.txt, each with the hashes of its files; no name of a host.
+LOCK = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --constraint constraints.txt \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --group build
+
+lock: $(TOOLS)/.installed  ## hashes of all that is installed, after a change of pyproject.toml or constraints.txt
+	$(LOCK) --extra dev --output-file locks/dev.txt
+	$(LOCK) --extra dev --extra cluster --extra dashboard --output-file locks/cluster.txt
+
+sbom: env $(TOOLS)/.installed  ## sbom.json: what is installed, with versions and licences, as CycloneDX
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-format JSON --output-file sbom.json $(VENV)
+
+$(TOOLS)/.installed: Makefile
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet uv==0.13.9 cyclonedx-bom==7.5.0
 	touch $@
 
 # Syne Tune has an environment of its own on top of this one, so that its dependencies stay out of it.
@@ -56,4 +82,4 @@ $(BENCH)/.installed: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH)
+	rm -rf $(VENV) $(BENCH) $(TOOLS)
