@@ -1,11 +1,12 @@
-"""The real data set, found or fetched once for all tests."""
+"""The real data set, found or fetched once for all tests; what faults they tried, as a table at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.reliability import HEAD, PROPERTY, Fault, Rows
 from tests.s3 import KEYS, S3, serving, weed
 from tune_fmnist import data
 
@@ -43,3 +44,31 @@ def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Note a kind of fault for the table: how often it was tried, and what it did to rows."""
+
+    def note(kind: str, times: int, rows: tuple[int | None, ...] = ()) -> None:
+        record_property(PROPERTY, Fault(kind, times, Rows(*rows)).note())
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    notes = [
+        value
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == PROPERTY
+    ]
+    if notes:
+        lines = [HEAD, *sorted(tuple(Fault.read(note).cells()) for note in notes)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        terminalreporter.section("faults")
+        for line in lines:
+            counts = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+            terminalreporter.write_line("  ".join([line[0].ljust(widths[0]), *counts]))

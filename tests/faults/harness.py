@@ -20,6 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tests.faults.inotify import Event, Watch
+from tests.reliability import Rows
 from tune_fmnist.base.vocabulary import RUNNING
 from tune_fmnist.store import tables
 from tune_fmnist.store.checkpoints import Checkpoints
@@ -259,8 +260,8 @@ class Hurt:
             if abs(before[1] - told[1]) > 1e-5:
                 self.again.add(key)
 
-    def check(self, *, trials: int, retrains: bool = False) -> tuple[int, int]:
-        """Assert that nothing is lost; return how many rows were expected, and how many of them there are."""
+    def check(self, *, trials: int, retrains: bool = False) -> Rows:
+        """Assert that nothing is lost; return how many rows were expected, and what became of them."""
         before = dict(self.known)
         self.observe()
         rows = tables.read(self.paths.trials, tables.TRIALS).to_pylist()
@@ -274,6 +275,8 @@ class Hurt:
         lost = before.keys() - epochs.keys()
         assert not lost, f"epochs that were there and are not: {sorted(lost)}"
         assert not self.again, f"epochs that were there and were trained again: {sorted(self.again)}"
+        wrong = {key for key in before if before[key][0] != epochs[key][0]}
+        assert not wrong, f"epochs with another accuracy than was told first: {sorted(wrong)}"
         for row, trial in zip(rows, study_of(self.paths).trials, strict=True):
             # The baseline is no trial of the study if it lies outside of the space.
             outside = row["number"] == 0 and not trial.params
@@ -283,12 +286,11 @@ class Hurt:
         assert self.paths.page.exists()
         assert not [file for file in self.paths.folder.rglob("*") if "partial" in file.name or ".tmp" in file.name]
         assert not list(self.paths.checkpoints.glob("*/*"))
-        if retrains:
-            self._check_retrains(rows, record.retrain_plan)
-        return len(before | dict(epochs)), len(epochs)
+        unlogged = self._check_retrains(rows, record.retrain_plan) if retrains else None
+        return Rows(len(before | dict(epochs)), len(epochs), len(self.again), len(wrong), unlogged)
 
-    def _check_retrains(self, rows: list[dict[str, Any]], plan: RetrainPlan) -> None:
-        """Assert that the best of the table and the baseline are retrained, once with each seed."""
+    def _check_retrains(self, rows: list[dict[str, Any]], plan: RetrainPlan) -> int:
+        """Assert that the best and the baseline are retrained, once with each seed; return the unlogged reads."""
         done = tables.read(self.paths.retrains, tables.RETRAINS).to_pylist()
         usable = [row for row in rows if row["status"] in ("completed", "stopped")]
         usable.sort(key=lambda row: (-row["score"], row["number"]))
@@ -300,8 +302,10 @@ class Hurt:
         assert len(set(keys)) == len(keys)
         assert wanted <= set(keys)
         reads = tables.read(self.paths.test_reads, tables.TEST_READS).to_pylist()
-        assert {(row["config_id"], row["seed"]) for row in reads} == set(keys)
+        logged = {(row["config_id"], row["seed"]) for row in reads}
+        assert logged == set(keys)
         assert tables.read(self.paths.predictions, tables.PREDICTIONS).num_rows == 10_000 * len(keys)
+        return len(set(keys) - logged)
 
     def clean(self) -> None:
         for run in self.runs:

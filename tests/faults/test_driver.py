@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.harness import Hurt, Moment
+from tests.reliability import Rows
 
-Note = Callable[[str, int, tuple[int, int]], None]
+Note = Callable[[str, int, Rows], None]
 SMALL = ("--trials", "10", "--top-k", "1", "--retrain-seeds", "2")
 
 

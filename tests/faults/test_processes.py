@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import Hurt, Run
+from tests.reliability import Rows
 from tune_fmnist.store import tables
 
-Note = Callable[[str, int, tuple[int, int]], None]
+Note = Callable[[str, int, Rows], None]
 ALL_EPOCHS = ("--trials", "4", "--scheduler", "fifo", "--no-retrain")
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import Hurt
+from tests.reliability import Rows
 from tune_fmnist.store import tables
 
-Note = Callable[[str, int, tuple[int, int]], None]
+Note = Callable[[str, int, Rows], None]
 SMALL = ("--trials", "4", "--top-k", "1", "--retrain-seeds", "1")
 
 
