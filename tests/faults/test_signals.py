@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.harness import Hurt
-from tests.reliability import Rows
+from tests.reliability import Note
 from tune_fmnist.store import tables
 
-Note = Callable[[str, int, Rows], None]
 LONG = ("--trials", "12", "--top-k", "1", "--retrain-seeds", "1")
 
 
@@ -52,7 +50,7 @@ def test_a_second_signal_ends_it_at_once(hurt: Hurt, count: Note, number: signal
         os.sched_yield()
     run.process.send_signal(number)
     # The system ends it: its own cleaning up would return 130.
-    assert run.process.wait(10) == -number, run.said
+    assert run.process.wait(240) == -number, run.said
     tables.read(hurt.paths.trials, tables.TRIALS)
     hurt.finish()
     count(f"{number.name} twice", 1, hurt.check(trials=12, retrains=True))

@@ -64,8 +64,9 @@ def chunks(folder: Path, since: float) -> int:
 def test_a_node_gets_the_images_once(two_nodes: tuple[Any, list[Path]], training: data.Images, tmp_path: Path) -> None:
     split = data.split(data.limited(training, 20_000, 0), 0)
     size = sum(array.nbytes for part in (split.train, split.validation) for array in part)
-    marks = tmp_path / "marks"
+    marks, begun = tmp_path / "marks", tmp_path / "begun"
     marks.mkdir()
+    begun.mkdir()
     options = Options(model="ann", trials=TRIALS, max_epochs=1, searcher="random", scheduler="fifo")
     with running_ray(two_nodes[0].address):
         train = training_on(split, Folder.at(str(tmp_path / "checkpoints")), None)
@@ -73,6 +74,10 @@ def test_a_node_gets_the_images_once(two_nodes: tuple[Any, list[Path]], training
         def marked(config: dict[str, Any]) -> None:
             import ray
 
+            (begun / str(os.getpid())).touch()
+            # A process that starts slowly gets a trial as well.
+            while len(list(begun.iterdir())) < 2 * PROCESSES:
+                time.sleep(0.05)
             train(config)
             (marks / f"{ray.get_runtime_context().get_node_id()}-{os.getpid()}-{config[JOB].number}").touch()
 
