@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.reliability import HEAD, PROPERTY, Fault, Rows
+from tests.reliability import HEAD, PROPERTY, Fault, Note, Rows
 from tests.s3 import KEYS, S3, serving, weed
 from tune_fmnist import data
 
@@ -47,7 +47,7 @@ def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 
 
 @pytest.fixture
-def count(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+def count(record_property: Callable[[str, object], None]) -> Note:
     """Note a kind of fault for the table: how often it was tried, and what it did to rows."""
 
     def note(kind: str, times: int, rows: tuple[int | None, ...] = ()) -> None:

@@ -10,8 +10,8 @@ import os
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
@@ -46,6 +46,10 @@ class Rows(NamedTuple):
     twice: int | None = None
     wrong: int | None = None
     unlogged: int | None = None
+
+
+Note = Callable[..., None]
+"""What the fixture ``count`` gives: called with the kind of a fault, how often it was tried, and ``Rows``, if known."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,22 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+def _total(faults: Iterable[Fault]) -> list[Fault]:
+    """Return the sums over the parameters of a test that notes one kind several times, by test and kind."""
+    sums: dict[tuple[str, str], Fault] = {}
+    for fault in faults:
+        key = fault.test, fault.kind
+        if before := sums.get(key):
+            pairs = zip(before.rows, fault.rows, strict=True)
+            rows = Rows(*(None if one is None or other is None else one + other for one, other in pairs))
+            fault = replace(fault, times=before.times + fault.times, rows=rows)
+        sums[key] = fault
+    return [sums[key] for key in sorted(sums)]
+
+
 def tables(found: Found) -> str:
     """Return both tables in Markdown, and above them when and from what they were made."""
-    faults = sorted(found.faults, key=lambda fault: (fault.test, fault.kind))
+    faults = _total(found.faults)
     kinds, tried = len({fault.kind for fault in faults}), sum(fault.times for fault in faults)
     made = f"Made on {now():%Y-%m-%d} at commit {(git_commit() or 'unknown')[:12]} on {os.cpu_count()} cores: "
     text = f"{made}{kinds} kinds of fault, tried {tried} times.\n\n"

@@ -18,6 +18,10 @@ import pytest
 def test_kills(count):
     count("driver killed", 3, (50, 50, 0, 0, 0))
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_kills_of_trials(count, size):
+    count("trial killed", 1, (size, size))
+
 @pytest.mark.parametrize("kind", ["half", "none"])
 def test_downloads(count, kind):
     count(f"download: {kind}", 1)
@@ -41,7 +45,8 @@ def report(folder: Path, tests: str) -> tuple[Path, str]:
 def test_what_tests_note_becomes_the_table(tmp_path: Path) -> None:
     written, printed = report(tmp_path, NOTING)
     text = tables(read([written]))
-    assert "3 kinds of fault, tried 5 times." in text
+    assert "4 kinds of fault, tried 7 times." in text
+    assert "\n| trial killed | 2 | 3 | 0 | - | - | - | [test_kills_of_trials](../test_noting.py) |\n" in text
     # What was not looked at is no zero.
     assert "\n| driver killed | 3 | 50 | 0 | 0 | 0 | 0 | [test_kills](../test_noting.py) |\n" in text
     assert "\n| download: half | 1 | - | - | - | - | - | [test_downloads](../test_noting.py) |\n" in text

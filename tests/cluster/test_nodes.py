@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.driver import drive
 from benchmarks.simulated import tell
+from tests.reliability import Note
 from tune_fmnist.runtime.ray_session import running_ray
 from tune_fmnist.runtime.slots import Slots, place
 from tune_fmnist.store.trial_tables import TrialTables
@@ -58,7 +59,7 @@ def run(cluster: Any, folder: Path, trials: int, step: Callable[[TrialTables], N
 
 
 @pytest.mark.faults
-def test_losses_of_nodes_are_not_a_trials_failures(local_cluster: Any, tmp_path: Path) -> None:
+def test_losses_of_nodes_are_not_a_trials_failures(local_cluster: Any, tmp_path: Path, count: Note) -> None:
     import ray
 
     nodes = [local_cluster.add_node(num_cpus=1, include_dashboard=False)]
@@ -88,6 +89,7 @@ def test_losses_of_nodes_are_not_a_trials_failures(local_cluster: Any, tmp_path:
     assert len(lost) == 5
     assert len(killed) == 2
     assert [(trial["status"], trial["epochs"]) for trial in tables.trials.values()] == [("completed", 2)]
+    count("node lost, its process killed first", 5)
 
 
 def nodes_of(trials: Iterable[dict[str, Any]]) -> set[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cluster.lab import ROOT, Host, Lab
 from tests.cluster.launcher import RAY, alive, command, trials_of
+from tests.reliability import Note
 from tests.s3 import S3
 from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
@@ -21,7 +22,7 @@ def ended(head: Host) -> int:
 
 
 @pytest.mark.faults
-def test_search_survives_a_killed_and_a_cut_off_node(lab: Lab, s3_of_lab: S3, cluster: str) -> None:
+def test_search_survives_a_killed_and_a_cut_off_node(lab: Lab, s3_of_lab: S3, cluster: str, count: Note) -> None:
     head, killed, cut = (lab.host(number) for number in (1, 2, 3))
     command(lab, "up", cluster)
     lab.await_true(lambda: alive(lab) == 3, "three nodes")
@@ -62,6 +63,8 @@ def test_search_survives_a_killed_and_a_cut_off_node(lab: Lab, s3_of_lab: S3, cl
     _compare(lab, cluster, uri)
     command(lab, "down", cluster)
     lab.await_true(lambda: not any(host.processes(RAY) for host in lab.hosts[1:]), "no process of Ray", 30)
+    count("host's raylet killed", 1, (TRIALS * EPOCHS, len(epochs), 0))
+    count("host's network cut", 1, (TRIALS * EPOCHS, len(epochs), 0))
 
 
 def _compare(lab: Lab, cluster: str, uri: str) -> None:

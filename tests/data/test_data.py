@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.reliability import Note
 from tune_fmnist import data
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.data import fashion_mnist
@@ -358,7 +359,7 @@ def test_debians_package_is_unpacked_where_the_mirror_is_out_of_reach(
 
 
 def test_wrong_content_of_a_package_is_not_kept(
-    mirror: Server, bare: Path, debian: Server, monkeypatch: pytest.MonkeyPatch
+    mirror: Server, bare: Path, debian: Server, monkeypatch: pytest.MonkeyPatch, count: Note
 ) -> None:
     from torchvision.datasets import FashionMNIST
 
@@ -367,18 +368,20 @@ def test_wrong_content_of_a_package_is_not_kept(
     with pytest.raises(InputError, match=r"unpacked .*train-labels-idx1-ubyte\.gz: differs in content"):
         data.locate(None)
     assert list(bare.iterdir()) == []
+    count("download with another content", 1)
 
 
-def test_half_a_download_leaves_nothing(mirror: Server, bare: Path, without_apt: None) -> None:
+def test_half_a_download_leaves_nothing(mirror: Server, bare: Path, without_apt: None, count: Note) -> None:
     mirror.share = 0.5
     said: list[str] = []
     with pytest.raises(InputError, match=r"torchvision's download \(.*corrupted.*unpacked \(.*apt-get"):
         data.locate(None, said.append)
     assert sum("failed" in line for line in said) == 2
     assert list(bare.iterdir()) == []
+    count("download cut off", 2)
 
 
-def test_interrupted_download_leaves_nothing(mirror: Server, bare: Path) -> None:
+def test_interrupted_download_leaves_nothing(mirror: Server, bare: Path, count: Note) -> None:
     caught = threading.Event()
 
     def interrupt(path: str) -> None:
@@ -396,9 +399,12 @@ def test_interrupted_download_leaves_nothing(mirror: Server, bare: Path) -> None
         signal.signal(signal.SIGINT, before)
         caught.set()
     assert list(bare.iterdir()) == []
+    count("download interrupted", 1)
 
 
-def test_two_processes_fetch_at_once(debian: Server, bare: Path, training: data.Images, tmp_path: Path) -> None:
+def test_two_processes_fetch_at_once(
+    debian: Server, bare: Path, training: data.Images, tmp_path: Path, count: Note
+) -> None:
     together = threading.Barrier(2, timeout=60)
     debian.before = lambda path: together.wait() if path.endswith(".deb") else None
     code = f"""
@@ -415,6 +421,7 @@ assert len(data.read_training(source).labels) == 60_000
     both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert_complete(bare, training)
+    count("two downloads at once", 1)
 
 
 def test_cache_that_cannot_be_made_is_told(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
 
 from tests.faults.harness import Hurt, Moment
-from tests.reliability import Rows
+from tests.reliability import Note
 
-Note = Callable[[str, int, Rows], None]
 SMALL = ("--trials", "10", "--top-k", "1", "--retrain-seeds", "2")
 
 

@@ -7,16 +7,14 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.harness import Hurt, Run
-from tests.reliability import Rows
+from tests.reliability import Note
 from tune_fmnist.store import tables
 
-Note = Callable[[str, int, Rows], None]
 ALL_EPOCHS = ("--trials", "4", "--scheduler", "fifo", "--no-retrain")
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.harness import Hurt
-from tests.reliability import Rows
+from tests.reliability import Note
 from tune_fmnist.store import tables
 
-Note = Callable[[str, int, Rows], None]
 SMALL = ("--trials", "4", "--top-k", "1", "--retrain-seeds", "1")
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.harness import Hurt, Run
-from tests.reliability import Rows
+from tests.reliability import Note
 from tune_fmnist.store import tables
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.paths import SearchPaths
 
-Note = Callable[[str, int, Rows], None]
 ALL_EPOCHS = ("--trials", "6", "--scheduler", "fifo", "--no-retrain")
 _libc = ctypes.CDLL(None, use_errno=True)
 _HERE, _EXCHANGE = -100, 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +17,7 @@ from ray.tune.schedulers import TrialScheduler
 from tests.faults.harness import Hurt
 from tests.faults.inotify import Watch
 from tests.records import make_job, make_record, make_result
+from tests.reliability import Note
 from tune_fmnist.store import tables
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT
 from tune_fmnist.store.paths import SearchPaths
@@ -27,7 +27,6 @@ from tune_fmnist.tuning.scheduler import SCHEDULERS
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.tuning.space import default_space, read_space
 
-Note = Callable[[str, int, tuple[int, int]], None]
 MAX_EPOCHS = 9
 
 
@@ -46,7 +45,7 @@ def result(epoch: int, accuracy: float = 0.5) -> dict[str, Any]:
 
 
 def test_half_a_line_and_a_dead_writers_lock_do_not_spoil_a_journal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: Note
 ) -> None:
     # A lock's target is relative if the folder is, as the default is: Optuna would wait for ever.
     monkeypatch.chdir(tmp_path)
@@ -61,9 +60,12 @@ def test_half_a_line_and_a_dead_writers_lock_do_not_spoil_a_journal(
     second.tell(second.ask(), 2.0)
     assert [trial.values for trial in study(file).trials] == [[1.0], [2.0]]
     assert [path.name for path in tmp_path.iterdir()] == ["a.journal"]
+    count("journal with half a line and a dead writer's lock", 1, (2, 2, 0, 0))
 
 
-def test_a_journal_that_is_away_for_a_while_misses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_journal_that_is_away_for_a_while_misses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, count: Note
+) -> None:
     folder = tmp_path / "x"
     folder.mkdir()
     here = study(folder / "a.journal")
@@ -90,9 +92,12 @@ def test_a_journal_that_is_away_for_a_while_misses_nothing(tmp_path: Path, caplo
     logger.removeHandler(handler)
     assert "trying again" in caplog.text
     assert [told.values for told in study(folder / "a.journal").trials] == [[1.0]]
+    count("journal's folder away", 1, (1, 1, 0, 0))
 
 
-def test_trials_that_the_tables_have_not_seen_are_issued_again_and_end_where_they_ended(tmp_path: Path) -> None:
+def test_trials_that_the_tables_have_not_seen_are_issued_again_and_end_where_they_ended(
+    tmp_path: Path, count: Note
+) -> None:
     paths = SearchPaths(tmp_path)
     first, rows = searcher(paths), TrialTables(paths, make_record(max_epochs=MAX_EPOCHS))
     jobs = [first.suggest(f"ray-{number}")[JOB] for number in range(4)]
@@ -131,6 +136,7 @@ def test_trials_that_the_tables_have_not_seen_are_issued_again_and_end_where_the
     told = again.study.trials
     assert [trial.state for trial in told] == states
     assert max(told[1].intermediate_values) == 3
+    count("study ahead of the tables", 1, (5, len(told), 0, 0))
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

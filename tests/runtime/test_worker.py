@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from tests.records import make_job
+from tests.reliability import Note
 from tune_fmnist.data.images import Images, Split, split
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.networks import build
@@ -116,7 +117,7 @@ def test_trial_reports_each_epoch_of_its_training(config: Config, some: Split) -
 @pytest.mark.parametrize("losses", [(1,), (2,), (3,), (4,), (1, 2, 3, 4)])
 @pytest.mark.parametrize("config", SMALL)
 def test_trial_that_was_cut_off_goes_on(
-    config: Config, losses: tuple[int, ...], some: Split, checkpoints: Checkpoints
+    config: Config, losses: tuple[int, ...], some: Split, checkpoints: Checkpoints, count: Note
 ) -> None:
     told: Results = []
     for epoch in losses:
@@ -129,6 +130,7 @@ def test_trial_that_was_cut_off_goes_on(
     results = run(config, some, checkpoints)
     assert results[: len(told)] == told
     assert timeless(results) == timeless(run(config, some))
+    count("trial cut off after an epoch, in this process", len(losses), (EPOCH_COUNT, len(results), 0, 0))
 
 
 def test_trial_that_was_cut_off_goes_on_before_a_damaged_checkpoint(
@@ -248,9 +250,10 @@ run_trial(job, images, lambda result: print("reported"), timeout=0.05)
 """
 
 
-def test_epoch_that_does_not_end_ends_its_process() -> None:
+def test_epoch_that_does_not_end_ends_its_process(count: Note) -> None:
     done = subprocess.run([sys.executable, "-c", OVERDUE], capture_output=True, text=True, timeout=120, check=False)
     # 1, or a signal's number: this process moves on while its stack is read, which one that hangs does not.
     assert done.returncode != 0
     assert "reported" not in done.stdout
     assert "Timeout (0:00:00.050000)!" in done.stderr
+    count("epoch does not end", 1)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tests.disk import full_disk
 from tests.records import make_result
+from tests.reliability import Note
 from tune_fmnist.base.files import MODEL_FORMAT
 from tune_fmnist.models.saved import FORMAT_KEY, checksum
 from tune_fmnist.store.checkpoints import Checkpoints
@@ -245,7 +246,7 @@ def test_damaged_one_is_passed_over(
     assert newest(checkpoints) is None
 
 
-def test_a_bit_that_flipped_anywhere_is_noticed(checkpoints: Checkpoints, tmp_path: Path) -> None:
+def test_a_bit_that_flipped_anywhere_is_noticed(checkpoints: Checkpoints, tmp_path: Path, count: Note) -> None:
     save(checkpoints, 1)
     (file,) = (tmp_path / "00007").iterdir()
     content, draw = file.read_bytes(), np.random.default_rng(0)
@@ -254,6 +255,7 @@ def test_a_bit_that_flipped_anywhere_is_noticed(checkpoints: Checkpoints, tmp_pa
         damaged[place] ^= 1 << int(draw.integers(8))
         file.write_bytes(damaged)
         assert checkpoints.newest() is None, f"byte {place}: {content[place]:#x} became {damaged[place]:#x}"
+    count("checkpoint with a changed bit, in each byte", len(content))
 
 
 def test_new_ones_outlast_damaged_later_ones(checkpoints: Checkpoints, tmp_path: Path) -> None:
@@ -300,14 +302,15 @@ def test_save_replaces_a_file_whole(checkpoints: Checkpoints, files: tuple[Path,
         assert reader.read() == before, "who reads the old one reads it to its end"
 
 
-def test_save_that_fails_changes_nothing(checkpoints: Checkpoints, files: tuple[Path, Path]) -> None:
+def test_save_that_fails_changes_nothing(checkpoints: Checkpoints, files: tuple[Path, Path], count: Note) -> None:
     with full_disk(), pytest.raises(OSError, match="File too large"):
         checkpoints.save({"weights": torch.zeros(1_000)}, history(3))
     assert newest(checkpoints) == 2
     assert sorted(files[0].parent.iterdir()) == list(files)
+    count("checkpoint's disk full", 1)
 
 
-def test_save_that_finds_no_memory_says_so(checkpoints: Checkpoints, files: tuple[Path, Path]) -> None:
+def test_save_that_finds_no_memory_says_so(checkpoints: Checkpoints, files: tuple[Path, Path], count: Note) -> None:
     large = {"weights": torch.zeros(2**24)}
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -320,6 +323,7 @@ def test_save_that_finds_no_memory_says_so(checkpoints: Checkpoints, files: tupl
         resource.setrlimit(resource.RLIMIT_AS, before)
     assert newest(checkpoints) == 2
     assert sorted(files[0].parent.iterdir()) == list(files)
+    count("checkpoint finds no memory", 1)
 
 
 class Trap:

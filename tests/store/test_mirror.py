@@ -16,6 +16,7 @@ import pytest
 
 from tests.integration.conftest import tune
 from tests.records import STARTED, make_record
+from tests.reliability import Note
 from tests.s3 import S3
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.reporting.results import Results
@@ -74,7 +75,9 @@ class KilledError(Exception):
     """Stands for the end of the process."""
 
 
-def test_whenever_a_copy_ends_no_table_is_ahead_of_what_it_needs(paths: SearchPaths, storage: Folder) -> None:
+def test_whenever_a_copy_ends_no_table_is_ahead_of_what_it_needs(
+    paths: SearchPaths, storage: Folder, count: Note
+) -> None:
     """The copy ends after any number of files, while the search goes on writing between any two looks at files."""
     order = ("optuna.journal", "epochs.parquet", "trials.parquet")
 
@@ -110,6 +113,7 @@ def test_whenever_a_copy_ends_no_table_is_ahead_of_what_it_needs(paths: SearchPa
             there = [int((storage / "x").read(name)) if name in (storage / "x").names() else 0 for name in order]
             assert there == sorted(there, reverse=True)
     assert there[-1] > 0
+    count("copy to the storage cut off after any file", 12)
 
 
 def test_a_read_of_the_test_set_is_on_the_storage_although_that_fails_for_a_while(
@@ -216,7 +220,7 @@ with mirror.Mirror(SearchPaths(pathlib.Path(sys.argv[1])), Folder.at(sys.argv[2]
 
 
 def test_a_living_writer_is_told_and_a_dead_one_is_replaced(
-    paths: SearchPaths, storage: Folder, monkeypatch: pytest.MonkeyPatch
+    paths: SearchPaths, storage: Folder, monkeypatch: pytest.MonkeyPatch, count: Note
 ) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(paths.folder), str(storage)],
@@ -244,6 +248,7 @@ def test_a_living_writer_is_told_and_a_dead_one_is_replaced(
         (claim,) = claims(storage / "x")
         assert json.loads((storage / "x").read(claim))["pid"] == os.getpid()
     assert claims(storage / "x") == []
+    count("storage's writer killed", 1)
 
 
 STOPPED = """

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.disk import full_disk
 from tests.records import make_job, make_record, make_result
+from tests.reliability import Note
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.models.config import Cnn, config_id, to_config
 from tune_fmnist.store import tables
@@ -291,7 +292,9 @@ def test_nothing_is_written_where_nothing_changed(trial_tables: TrialTables, pat
     assert not paths.trials.exists()
 
 
-def test_storage_that_fails_is_tried_again(trial_tables: TrialTables, paths: SearchPaths, clock: Clock) -> None:
+def test_storage_that_fails_is_tried_again(
+    trial_tables: TrialTables, paths: SearchPaths, clock: Clock, count: Note
+) -> None:
     trial_tables.publish()
     run(trial_tables, 0, 0.8)
     clock.now += PUBLISH_SECONDS
@@ -304,6 +307,7 @@ def test_storage_that_fails_is_tried_again(trial_tables: TrialTables, paths: Sea
     trial_tables.publish()
     assert trial_tables.trouble is None
     assert trials_of(paths)[0]["epochs"] == len(epochs_of(paths)) == 2
+    count("tables' storage fails once", 1, (2, len(epochs_of(paths)), 0))
 
 
 def test_storage_that_fails_for_minutes_ends_the_search(
@@ -322,7 +326,7 @@ def test_storage_that_fails_for_minutes_ends_the_search(
 
 
 def test_storage_that_has_gone_is_written_to_when_it_is_back(
-    trial_tables: TrialTables, paths: SearchPaths, clock: Clock
+    trial_tables: TrialTables, paths: SearchPaths, clock: Clock, count: Note
 ) -> None:
     run(trial_tables, 0, 0.8)
     trial_tables.publish()
@@ -342,6 +346,7 @@ def test_storage_that_has_gone_is_written_to_when_it_is_back(
     trial_tables.publish()
     assert trial_tables.trouble is None
     assert trials_of(paths)[0]["epochs"] == len(epochs_of(paths)) == 2
+    count("tables' folder away", 3, (2, len(epochs_of(paths)), 0))
 
 
 @pytest.fixture
@@ -357,7 +362,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_full_disk_ends_the_search_at_once(small_disk: Path, clock: Clock) -> None:
+def test_full_disk_ends_the_search_at_once(small_disk: Path, clock: Clock, count: Note) -> None:
     paths = SearchPaths(small_disk / "search")
     trial_tables = TrialTables(paths, RECORD)
     run(trial_tables, 0, 0.8)
@@ -375,6 +380,7 @@ def test_full_disk_ends_the_search_at_once(small_disk: Path, clock: Clock) -> No
     trial_tables.publish(now=True)
     assert trials_of(paths)[0]["epochs"] == len(epochs_of(paths)) == 2
     assert {file.name for file in paths.folder.iterdir()} == {"trials.parquet", "epochs.parquet"}
+    count("tables' disk full", 1, (2, len(epochs_of(paths)), 0))
 
 
 def every_end(trial_tables: TrialTables) -> None:
