@@ -35,6 +35,17 @@ def test_failed_publication_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_two_who_publish_the_same_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    with publish(target) as partial:
+        partial.write_text("first")
+        with publish(target) as other:
+            other.write_text("second")
+        assert target.read_text() == "second"
+    assert target.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_nothing_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), publish(tmp_path / "file.txt"):
         pass
