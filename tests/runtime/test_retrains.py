@@ -134,5 +134,6 @@ def test_no_read_is_without_its_row_under_twenty_kills(tmp_path: Path) -> None:
     assert {(row["config_id"], row["seed"]) for row in finished} == set(
         zip(done["config_id"].to_pylist(), done["seed"].to_pylist(), strict=True)
     )
-    assert done.num_rows == 2 * seeds
+    # The best one may be the baseline.
+    assert done.num_rows in (seeds, 2 * seeds)
     print(f"{drivers} drivers and {workers} workers killed: {len(found)} reads, {len(rows)} rows, 0 without a row")
