@@ -132,16 +132,19 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+def total(several: Iterable[Rows]) -> Rows:
+    """Return the sums; None where one of them is."""
+    columns = zip(*several, strict=True)
+    return Rows(*(None if None in column else sum(column) for column in columns))
+
+
 def _total(faults: Iterable[Fault]) -> list[Fault]:
     """Return the sums over the parameters of a test that notes one kind several times, by test and kind."""
     sums: dict[tuple[str, str], Fault] = {}
     for fault in faults:
         key = fault.test, fault.kind
-        if before := sums.get(key):
-            pairs = zip(before.rows, fault.rows, strict=True)
-            rows = Rows(*(None if one is None or other is None else one + other for one, other in pairs))
-            fault = replace(fault, times=before.times + fault.times, rows=rows)
-        sums[key] = fault
+        before = sums.get(key, replace(fault, times=0, rows=Rows(*(0 for _ in fault.rows))))
+        sums[key] = replace(fault, times=before.times + fault.times, rows=total([before.rows, fault.rows]))
     return [sums[key] for key in sorted(sums)]
 
 

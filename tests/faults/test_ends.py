@@ -8,17 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.harness import Hurt, Run
 from tests.faults.test_signals import caught
+from tests.reliability import Note
 from tune_fmnist.store import tables
 from tune_fmnist.store.record import SearchRecord
 
-Note = Callable[[str, int, tuple[int, int]], None]
 SMALL = ("--trials", "4", "--top-k", "1", "--retrain-seeds", "1")
 NOTICED_SECONDS = 15.0
 

@@ -1,4 +1,4 @@
-"""Disks whose power can be cut; at the end, a line for each file system of what the cuts cost."""
+"""Disks whose power can be cut."""
 
 from __future__ import annotations
 
@@ -23,18 +23,3 @@ def power(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         except subprocess.CalledProcessError as error:
             pytest.skip(f"may not mount: {error.stderr}")
         yield made
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    lines = [
-        value
-        for report in reports
-        if getattr(report, "when", "") == "call"
-        for name, value in report.user_properties
-        if name == "power"
-    ]
-    if lines:
-        terminalreporter.section("power")
-        for line in sorted(lines):
-            terminalreporter.write_line(line)

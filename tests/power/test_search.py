@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.harness import Hurt, Moment, Run
 from tests.power.disk import Disk
+from tests.reliability import Note, Rows, total
 from tune_fmnist import models
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.store import tables
@@ -110,10 +111,11 @@ def hurt_once(hurt: Hurt, power: Disk, stage: str, rng: random.Random) -> tuple[
 
 
 @pytest.mark.faults
-def test_a_search_survives_twenty_power_cuts(power: Disk, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_search_survives_twenty_power_cuts(power: Disk, tmp_path: Path, count: Note) -> None:
     rng = random.Random(12)  # noqa: S311 no secret depends on it
     cuts = lost = twice = 0
     unreadable: list[str] = []
+    checked: list[Rows] = []
     for number in range(SEARCHES):
         hurt = Hurt(SearchPaths(power.folder / f"search-{number}"), tmp_path, SMALL)
         try:
@@ -125,9 +127,8 @@ def test_a_search_survives_twenty_power_cuts(power: Disk, tmp_path: Path, reques
             # The last one came after the end: nothing needs to be made again.
             hurt.check(trials=6, retrains=True)
             hurt.finish()
-            hurt.check(trials=6, retrains=True)
+            checked.append(hurt.check(trials=6, retrains=True))
         finally:
             hurt.clean()
-    line = f"{power.folder.name:<4}  {cuts} cuts, {lost} rows lost, {twice} rows twice, "
-    request.node.user_properties.append(("power", f"{line}{len(unreadable)} unreadable files"))
     assert (lost, twice, unreadable) == (0, 0, [])
+    count(f"power cut under a search on {power.folder.name}", cuts, total(checked))

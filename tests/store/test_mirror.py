@@ -301,6 +301,7 @@ def test_a_writer_that_was_stopped_never_overwrites_its_successor(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
+    count: Note,
 ) -> None:
     uri = str(tmp_path / "storage")
     if where == "s3":
@@ -337,6 +338,7 @@ def test_a_writer_that_was_stopped_never_overwrites_its_successor(
         assert there.read("trials.parquet") == b"successor's"
         assert len(json.loads(there.read("search.json"))["resumed_at"]) == 1
         assert claims(there) == []
+        count(f"storage's writer stopped and replaced, on {where}", 1)
     finally:
         stopped.kill()
         stopped.wait()
