@@ -79,6 +79,9 @@ def test_the_records_are_read_and_written_as_version_2(paths: SearchPaths) -> No
     after = values_of(paths)
     assert after.pop("schema_version") == 2
     assert after.pop("placement") == before.pop("placement") | {"most": None}
+    retrained, was = after.pop("retrain"), before.pop("retrain")
+    assert retrained["placement"] == was.pop("placement") | {"most": None}
+    assert {key: retrained[key] for key in was} == was
     same = before.keys() - {"schema_version", "started_at", "finished_at"}
     assert {key: after[key] for key in same} == {key: before[key] for key in same}
 

@@ -22,8 +22,8 @@ _MOST: Final = 10**9
 _LONGEST: Final = 10**12
 """No sum of seconds, over all slots of all runs, is longer."""
 
-_LARGEST: Final = 10**18
-"""What stands under keys that are not typed, such as bytes of memory, is less."""
+_LARGEST: Final = 10**300
+"""What stands under keys that are not typed is less, so that it can be computed with; a space may go far."""
 
 _Count = Annotated[int, Field(ge=1, le=_MOST)]
 _Seconds = Annotated[float, Field(ge=0.0, le=_LONGEST)]
