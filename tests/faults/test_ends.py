@@ -121,6 +121,19 @@ def test_the_loss_of_rays_head_is_noticed(hurt: Hurt, count: Note, line: str) ->
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("line", ["trial ", "retrained "])
+def test_the_loss_of_rays_process_on_this_machine_is_noticed(hurt: Hurt, count: Note, line: str) -> None:
+    hurt.arguments += ("--trials", "10", "--top-k", "1", "--retrain-seeds", "2")
+    run = hurt.start()
+    assert run.await_line(start=line)
+    (raylet,) = run.processes("raylet/raylet ")
+    lost(run, raylet)
+    assert state(hurt) == "failed"
+    hurt.finish()
+    count("raylet killed", 1, hurt.check(trials=10, retrains=True))
+
+
+@pytest.mark.faults
 def test_the_loss_of_a_joined_clusters_head_is_noticed(hurt: Hurt, count: Note) -> None:
     cluster = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.cluster"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import ray
-from ray.exceptions import GetTimeoutError, LocalRayletDiedError, RaySystemError
+from ray.exceptions import GetTimeoutError, LocalRayletDiedError, RayError, RaySystemError
 
 from tune_fmnist.base.errors import FailedError
 
@@ -95,7 +95,9 @@ def watched(at_last: Callable[[], None]) -> Iterator[None]:
     threading.Thread(target=watch, name="head", daemon=True).start()
     try:
         yield
-    except _GONE as error:
+    except RayError as error:
+        if not isinstance(error, _GONE) and answers():
+            raise
         raise FailedError(_loss(str(error).strip().splitlines()[0].rstrip("."))) from error
     finally:
         left.set()

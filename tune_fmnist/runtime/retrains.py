@@ -182,7 +182,8 @@ def _next(stage: _Stage, ref: ray.ObjectRef[Any]) -> RetrainResult | None:
         tested: Tested = ray.get(ref)
     except _LOST as error:
         stage.lost += 1
-        if stage.lost > RETRIES:
+        # With Ray's own process here the next task would end this program, without a word.
+        if stage.lost > RETRIES or not head.answers():
             raise
         what = "a test was lost with its process, and is made again as another read of the test set: %s"
         logging.getLogger(__name__).warning(what, last_line(error))
