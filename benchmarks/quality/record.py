@@ -1,0 +1,448 @@
+"""Whole learning curves, recorded: ``python -m benchmarks.quality.record curves``, then ``... merge``.
+
+Configurations of a space are trained to their end by the project's own ``fit``, nothing stopped.  After every epoch the
+model is scored as trained and with an exponential moving average of its weights, on two halves of the validation
+images: ``seen`` is what a search would see, ``held`` only scores what it chose.  The test images are not looked at.
+
+A curve is published as a Parquet file of its own, so that the command goes on where it was ended, and several processes
+share the work.  The order of the configurations is fixed and any beginning of it is a fair sample of the space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import typer
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from scipy.stats import qmc
+from torch import Tensor, nn
+
+from tune_fmnist import data
+from tune_fmnist.base import provenance
+from tune_fmnist.base.files import publish
+from tune_fmnist.base.vocabulary import ModelName
+from tune_fmnist.models.config import FAMILIES, Config, baseline, config_id
+from tune_fmnist.store.tables import config_columns, to_table
+from tune_fmnist.training import fit as training
+from tune_fmnist.training.device import DeviceImages, choose_precision, to_device
+from tune_fmnist.training.fit import EpochMetrics, State, predict, score
+from tune_fmnist.training.optimizer import Optimizer
+from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, Parameter, Space, Value, read_space, to_json
+
+HERE: Final = Path(__file__).parent
+CPU: Final = torch.device("cpu")
+SCHEMA_VERSION: Final = 1
+SPLIT_SEED: Final = 0
+
+DECAY: Final = 0.998
+"""How much of the average a step of 64 images keeps; a larger batch keeps less, so that as many images count."""
+
+SECOND_SEED_SHARE: Final = 0.3
+"""Share of the configurations that are trained with a second seed."""
+
+BASELINE_SEEDS: Final = 4
+"""The baseline is what everything is compared with, so that it is trained more often."""
+
+_LONGEST_ORDER: Final = 4096
+"""Configurations in the fixed order; a power of two, as Sobol's sequence likes it."""
+
+
+class Plan(NamedTuple):
+    """How many ``configurations`` of a family to record, the baseline among them, and for how many ``epochs``."""
+
+    configurations: int
+    epochs: int
+
+
+PLANS: Final[dict[str, Plan]] = {"ann": Plan(512, 27), "cnn": Plan(128, 9)}
+
+
+class Curve(NamedTuple):
+    """One training to record.
+
+    ``number`` is the place of its configuration in the fixed order, 0 the baseline; ``repeat`` tells the trainings of a
+    configuration apart, from 0; ``horizon`` is its length in epochs, over which its schedule runs.
+    """
+
+    number: int
+    repeat: int
+    horizon: int
+    config: Config
+
+    @property
+    def seed(self) -> int:
+        """Of weights, dropout, order and augmentation, 32 bits: no two trainings share one, as in a search."""
+        return int(np.random.SeedSequence([self.number, self.repeat], spawn_key=(4,)).generate_state(1)[0])
+
+    @property
+    def name(self) -> str:
+        return f"{self.config.model}-{self.number:04d}-{self.repeat}-{self.horizon:02d}"
+
+
+class Halves(NamedTuple):
+    """The images: ``train`` (48,000), and ``validation`` (12,000), of which the first half is seen, the other held.
+
+    ``split_hash`` says which images are in training and validation, ``halves_hash`` (16 hexadecimal digits) which are
+    in the halves, and in which order.
+    """
+
+    train: DeviceImages
+    validation: DeviceImages
+    split_hash: str
+    halves_hash: str
+
+
+def space_of(model: ModelName) -> Space:
+    """Return the space whose configurations are recorded."""
+    return read_space(HERE / f"{model}.toml")
+
+
+def curves(model: ModelName, configurations: int, horizon: int) -> list[Curve]:
+    """Return the trainings of the first ``configurations`` configurations, in the order in which they are recorded.
+
+    The configurations behind the baseline are points of Sobol's sequence, shifted by a random vector (Cranley &
+    Patterson 1976), which is the same on every machine; a coordinate of its own decides who gets a second seed.
+    """
+    space = space_of(model)
+    points = _points(len(space.parameters) + 1)[: configurations - 1]
+    order = [Curve(0, repeat, horizon, baseline(model)) for repeat in range(BASELINE_SEEDS)]
+    for number, point in enumerate(points, start=1):
+        at = dict(zip(space.parameters, point[1:].tolist(), strict=True))
+        config = space.sample(partial(_chosen, at))
+        repeats = 2 if point[0] < SECOND_SEED_SHARE else 1
+        order += [Curve(number, repeat, horizon, config) for repeat in range(repeats)]
+    return order
+
+
+def _points(dimensions: int) -> NDArray[np.float64]:
+    """Return the order's points, (4096, dimensions), in [0, 1)."""
+    shift = np.random.PCG64(np.random.SeedSequence(SPLIT_SEED, spawn_key=(3,))).random_raw(dimensions) / 2.0**64
+    points: NDArray[np.float64] = (qmc.Sobol(dimensions, scramble=False).random(_LONGEST_ORDER) + shift) % 1.0
+    return points
+
+
+def _chosen(at: dict[str, float], name: str, parameter: Parameter) -> Value:
+    return _value(parameter, at[name])
+
+
+def _value(parameter: Parameter, at: float) -> Value:
+    """Return the value that lies at ``at``, in [0, 1), of a parameter's range."""
+    if isinstance(parameter, CategoricalParameter):
+        return parameter.choices[int(at * len(parameter.choices))]
+    low, high, step = parameter.low, parameter.high, parameter.step
+    if isinstance(parameter, FloatParameter):
+        if step is not None:
+            raise ValueError("a float in steps is not recorded")
+        return low * float((high / low) ** at) if parameter.log else low + at * (high - low)
+    if parameter.log:
+        # Each integer has the share of the logarithmic range from half before it to half behind it.
+        near = (low - 0.5) * float(((high + 0.5) / (low - 0.5)) ** at)
+        return min(max(round(near), parameter.low), parameter.high)
+    return parameter.low + parameter.step * int(at * ((parameter.high - parameter.low) // parameter.step + 1))
+
+
+def load_halves(data_root: Path | None, limit: int | None = None) -> Halves:
+    """Read, split and halve the images, ready to train on with this processor; ``limit`` takes so many of them."""
+    images = data.limited(data.read_training(data.locate(data_root)), limit, SPLIT_SEED)
+    split = data.split(images, SPLIT_SEED)
+    order = halved(split.validation.labels)
+    validation = data.Images(split.validation.images[order], split.validation.labels[order])
+    digest = hashlib.sha256(validation.images.tobytes() + validation.labels.tobytes()).hexdigest()[:16]
+    precision = choose_precision(CPU)
+    return Halves(to_device(split.train, CPU, precision), to_device(validation, CPU, precision), split.hash, digest)
+
+
+def halved(labels: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return places (n,) of images with these labels, drawn so that each half of them has half of each class.
+
+    Where a class has an odd number of images, the halves differ by one image of it.
+    """
+    keys = np.random.PCG64(np.random.SeedSequence(SPLIT_SEED, spawn_key=(2,))).random_raw(len(labels))
+    by_class = np.lexsort((keys, labels))
+    return np.concatenate([by_class[0::2], by_class[1::2]])
+
+
+class AveragedWeights(Optimizer):
+    """Weights whose exponential moving average is kept beside them.
+
+    The average is of the float32 vector, taken once after each step and corrected for its beginning as Adam's means
+    are: the weights before the first step have no part in it.
+
+    Attributes:
+        decay: how much of the average a step keeps, in (0, 1).
+        seconds: processor time that the averaging has taken so far.
+    """
+
+    def __init__(self, model: nn.Module, config: Config, dtype: torch.dtype) -> None:
+        super().__init__(model, config, dtype)
+        self.model = model
+        self.decay = decay(config)
+        self.seconds = 0.0
+        self._average = torch.zeros_like(self._master)
+        self._taken = 0
+
+    def step(self, output: Tensor, gradient: Tensor, learning_rate: float | Tensor) -> None:
+        super().step(output, gradient, learning_rate)
+        began = time.process_time()
+        self._taken += 1
+        self._average.lerp_(self._master, (1 - self.decay) / (1 - self.decay**self._taken))
+        self.seconds += time.process_time() - began
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the model compute with the average, in its computing type, for the block."""
+        kept = self._copy.clone()
+        self._copy.copy_(self._average)
+        try:
+            yield
+        finally:
+            self._copy.copy_(kept)
+
+
+def decay(config: Config) -> float:
+    """Return how much of the average a step of this configuration's batch size keeps."""
+    return float(DECAY ** (config.batch_size / 64))
+
+
+class _Recorder:
+    """What happens around a training: its weights are averaged, and each epoch becomes a row of its table."""
+
+    def __init__(self, curve: Curve, validation: DeviceImages) -> None:
+        self._curve, self._validation = curve, validation
+        self.rows: list[dict[str, Any]] = []
+        self._weights: AveragedWeights | None = None
+        self._began = self._averaged = 0.0
+
+    def make_weights(self, model: nn.Module, config: Config, dtype: torch.dtype) -> AveragedWeights:
+        self._weights = AveragedWeights(model, config, dtype)
+        self._began = time.process_time()
+        return self._weights
+
+    def on_epoch(self, result: EpochMetrics, state: State) -> None:
+        trained = time.process_time()
+        weights, curve = self._weights, self._curve
+        assert weights is not None
+        as_trained = self._scores(weights.model, "")
+        evaluated = time.process_time()
+        with weights.averaged():
+            of_average = self._scores(weights.model, "average_")
+        averaging = weights.seconds - self._averaged
+        self.rows.append(
+            {
+                "number": curve.number,
+                "repeat": curve.repeat,
+                "seed": curve.seed,
+                "horizon": curve.horizon,
+                "config_id": config_id(curve.config),
+                "parameters": sum(parameter.numel() for parameter in weights.model.parameters()),
+                "average_decay": weights.decay,
+                "epoch": result.epoch,
+                "train_loss": result.train_loss,
+                "train_accuracy": result.train_accuracy,
+                "learning_rate": result.learning_rate,
+                "diverged": result.diverged,
+                **as_trained,
+                **of_average,
+                "train_seconds": trained - self._began - averaging,
+                "average_seconds": averaging,
+                "eval_seconds": evaluated - trained,
+                **config_columns(curve.config),
+            }
+        )
+        self._averaged = weights.seconds
+        self._began = time.process_time()
+
+    def _scores(self, model: nn.Module, prefix: str) -> dict[str, float]:
+        logits, labels = predict(model, self._validation), self._validation.labels
+        half = (len(labels) + 1) // 2
+        scores: dict[str, float] = {}
+        for name, part in (("seen", slice(None, half)), ("held", slice(half, None))):
+            loss, accuracy = score(logits[part], labels[part])
+            scores |= {f"{prefix}{name}_loss": loss, f"{prefix}{name}_accuracy": accuracy}
+        return scores
+
+
+def record(curve: Curve, halves: Halves) -> pa.Table:
+    """Train a curve to its end; return its table, a row per epoch.
+
+    The training is ``fit``'s own.  Only the class that holds its weights is exchanged for one that also averages them.
+    """
+    recorder = _Recorder(curve, halves.validation)
+    with mock.patch.object(training, "Optimizer", recorder.make_weights):
+        training.fit(
+            curve.config,
+            halves.train,
+            None,
+            epochs=curve.horizon,
+            horizon=curve.horizon,
+            seed=curve.seed,
+            on_epoch=recorder.on_epoch,
+        )
+    return to_table(recorder.rows, schema(curve.config.model))
+
+
+def schema(model: ModelName) -> pa.Schema:
+    """Return the columns of a family's curves, each with its description in its metadata."""
+    integer, real, text, truth = pa.int64(), pa.float64(), pa.string(), pa.bool_()
+    columns = [
+        ("number", integer, "place of the configuration in the fixed order; 0 is the baseline"),
+        ("repeat", integer, "which training of this configuration, from 0; others have other seeds"),
+        ("seed", integer, "of weights, dropout, order and augmentation"),
+        ("horizon", integer, "epochs of the whole curve, over which the schedule runs"),
+        ("config_id", text, "name of the configuration: equal ones have equal names"),
+        ("parameters", integer, "trainable parameters of the model"),
+        ("average_decay", real, "how much of the weights' moving average a step keeps"),
+        ("epoch", integer, "from 1"),
+        ("train_loss", real, "mean cross entropy over the epoch's steps, dropout on, nats"),
+        ("train_accuracy", real, "accuracy over the epoch's steps, dropout on, a fraction"),
+        ("learning_rate", real, "at the epoch's last step"),
+        ("diverged", truth, "the loss is no longer finite, and the curve ends with this epoch"),
+    ]
+    for prefix, weights in (("", "the weights as trained"), ("average_", "the moving average of the weights")):
+        for half, images in (("seen", "that a search sees"), ("held", "held back from it")):
+            columns += [
+                (f"{prefix}{half}_loss", real, f"cross entropy on the validation images {images}, of {weights}, nats"),
+                (f"{prefix}{half}_accuracy", real, f"accuracy on the validation images {images}, of {weights}"),
+            ]
+    columns += [
+        ("train_seconds", real, "processor time of the epoch's steps, one thread, without the averaging"),
+        ("average_seconds", real, "processor time of the averaging in these steps"),
+        ("eval_seconds", real, "processor time of one evaluation of all validation images"),
+    ]
+    kinds = {bool: truth, int: integer, float: real}
+    for key, info in FAMILIES[model].model_fields.items():
+        kind = kinds.get(info.annotation, text) if isinstance(info.annotation, type) else text
+        columns.append((f"config_{key}", kind, f"configuration: {key}"))
+    return pa.schema([pa.field(name, kind, False, {"description": words}) for name, kind, words in columns])
+
+
+def facts(model: ModelName, halves: Halves) -> dict[str, Any]:
+    """Return what a curve depends on, and what it was computed with."""
+    recorded = provenance.record()
+    recorded["versions"]["scipy"] = version("scipy")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "split_hash": halves.split_hash,
+        "halves_hash": halves.halves_hash,
+        "space": to_json(space_of(model)),
+        "precision": choose_precision(CPU),
+        "threads": torch.get_num_threads(),
+        **recorded,
+    }
+
+
+def record_missing(order: list[Curve], halves: Halves, folder: Path, say: Callable[[str], None]) -> None:
+    """Record the curves of ``order`` that ``folder`` does not have and that no other process is recording."""
+    about = {model: json.dumps(facts(model, halves)) for model in {curve.config.model for curve in order}}
+    folder.mkdir(parents=True, exist_ok=True)
+    for curve in order:
+        part = folder / f"{curve.name}.parquet"
+        lock = FileLock(folder / f".{curve.name}.lock")
+        if part.exists():
+            continue
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        try:
+            if part.exists():
+                continue
+            began = time.process_time(), time.perf_counter()
+            table = record(curve, halves)
+            with publish(part) as partial_file:
+                stamped = table.replace_schema_metadata({"facts": about[curve.config.model]})
+                pq.write_table(stamped, partial_file, compression="zstd")
+            last = table.slice(table.num_rows - 1).to_pylist()[0]
+            say(
+                f"{curve.name}: seen {last['seen_accuracy']:.4f}, averaged {last['average_seen_accuracy']:.4f}, "
+                f"{time.process_time() - began[0]:.1f} s of processor time in {time.perf_counter() - began[1]:.1f} s"
+            )
+        finally:
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def merge_parts(model: ModelName, folder: Path) -> pa.Table:
+    """Return the curves of a family as one table, with what they were computed with in its metadata.
+
+    Raises:
+        ValueError: there are none, or they do not belong together: other images, another space, or a configuration
+            that is not the same in all of its curves.
+    """
+    parts = [pq.read_table(path) for path in sorted(folder.glob(f"{model}-*.parquet"))]
+    if not parts:
+        raise ValueError(f"{folder} has no curve of {model}: record some first")
+    recorded = [json.loads(part.schema.metadata[b"facts"]) for part in parts]
+    for key in ("schema_version", "split_hash", "halves_hash", "space"):
+        if len({json.dumps(of[key]) for of in recorded}) > 1:
+            raise ValueError(f"the curves of {model} in {folder} differ in {key}: they belong to different studies")
+    # Parts differ in their metadata alone.
+    table = pa.concat_tables([part.replace_schema_metadata(None) for part in parts]).cast(schema(model))
+    names = Counter(zip(table["number"].to_pylist(), table["config_id"].to_pylist(), strict=True))
+    if len(names) > len({number for number, _ in names}):
+        raise ValueError(f"the curves of {model} in {folder} give one number to two configurations")
+    shared = {key: recorded[0][key] for key in ("schema_version", "split_hash", "halves_hash", "space")}
+    computed = Counter(json.dumps({key: of[key] for key in of if key not in shared}) for of in recorded)
+    about = shared | {"computed_with": [{"curves": count, **json.loads(of)} for of, count in computed.items()]}
+    table = table.sort_by([(key, "ascending") for key in ("horizon", "number", "repeat", "epoch")])
+    return table.replace_schema_metadata({"facts": json.dumps(about), "description": __doc__ or ""})
+
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+_Folder = Annotated[Path, typer.Option(help="where each finished curve is kept")]
+_Models = Annotated[list[str] | None, typer.Option(help="ann or cnn; may be repeated, the first comes first [both]")]
+
+
+@app.command("curves")
+def record_curves(
+    model: _Models = None,
+    configurations: Annotated[int | None, typer.Option(min=1, max=4096, help="how many [ann 512, cnn 128]")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="of each curve [ann 27, cnn 9]")] = None,
+    limit_train: Annotated[int | None, typer.Option(help="only so many images, to see that it runs [all]")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="where the images are [found or fetched]")] = None,
+    folder: _Folder = HERE / "parts",
+) -> None:
+    """Record the curves that are missing; several processes may do so at once, each with one thread."""
+    torch.set_num_threads(1)
+    order = []
+    for name in model or list(PLANS):
+        plan = PLANS[name]
+        order += curves(name, configurations or plan.configurations, epochs or plan.epochs)  # type: ignore[arg-type]
+    record_missing(order, load_halves(data_root, limit_train), folder, partial(print, flush=True))
+
+
+@app.command("merge")
+def merge(
+    model: _Models = None,
+    folder: _Folder = HERE / "parts",
+    out: Annotated[Path, typer.Option(help="where curves_ann.parquet and curves_cnn.parquet go")] = HERE,
+) -> None:
+    """Make one table of each family's curves; ending the recording is not necessary."""
+    for name in model or list(PLANS):
+        table = merge_parts(name, folder)  # type: ignore[arg-type]
+        file = out / f"curves_{name}.parquet"
+        with publish(file) as partial_file:
+            pq.write_table(table, partial_file, compression="zstd")
+        of = table.select(["number", "repeat", "horizon"]).group_by(["number", "repeat", "horizon"]).aggregate([])
+        configurations, size = len(set(of["number"].to_pylist())), math.ceil(file.stat().st_size / 1024)
+        print(f"{file}: {of.num_rows} curves of {configurations} configurations, {table.num_rows} epochs, {size} KiB")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,106 @@
+"""Recorded curves are those of ``fit``, the average is as described, and what is there is not recorded again."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from benchmarks.quality import record
+from tune_fmnist.base.vocabulary import ModelName
+from tune_fmnist.models.config import Ann, config_id
+from tune_fmnist.models.networks import build
+from tune_fmnist.training.fit import EpochMetrics, fit
+
+
+@pytest.fixture(scope="module")
+def halves() -> record.Halves:
+    torch.set_num_threads(1)
+    return record.load_halves(None, 1_000)
+
+
+@pytest.mark.parametrize("model", ["ann", "cnn"])
+def test_a_curve_is_that_of_fit(model: ModelName, halves: record.Halves) -> None:
+    curve = record.curves(model, 2, 2)[-1]
+    rows = record.record(curve, halves).to_pylist()
+    expected: list[EpochMetrics] = []
+    fit(
+        curve.config,
+        halves.train,
+        halves.validation,
+        epochs=2,
+        horizon=2,
+        seed=curve.seed,
+        on_epoch=lambda result, state: expected.append(result),
+    )
+    assert [row["train_loss"] for row in rows] == [result.train_loss for result in expected]
+    for kind in ("accuracy", "loss"):
+        of_all = [(row[f"seen_{kind}"] + row[f"held_{kind}"]) / 2 for row in rows]
+        assert of_all == pytest.approx([getattr(result, f"val_{kind}") for result in expected], rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_average_of_the_weights_after_each_step(dtype: torch.dtype) -> None:
+    config = Ann(hidden1=4, hidden2=4, dropout=0.0, batch_size=128)
+    model = build(config)
+    weights = record.AveragedWeights(model, config, dtype)
+    taken = []
+    for _ in range(5):
+        output = model(torch.randn(8, 1, 28, 28, dtype=dtype))
+        weights.step(output, torch.randn(8, 10, dtype=dtype), 0.1)
+        taken.append(weights.state()["weights"].clone())
+    assert weights.decay == pytest.approx(0.998**2)
+    shares = weights.decay ** torch.arange(4, -1, -1)
+    expected = (shares[:, None] * torch.stack(taken)).sum(0) / shares.sum()
+    before = [parameter.clone() for parameter in model.parameters()]
+    with weights.averaged():
+        # Parameters are views in their own order in memory, in which the vector lies.
+        inside = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+        torch.testing.assert_close(inside, expected.to(dtype))
+    assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+
+
+def test_the_order_begins_with_the_baseline_and_is_fair() -> None:
+    space = record.space_of("ann")
+    order = record.curves("ann", 256, 27)
+    assert order[: record.BASELINE_SEEDS] == [record.Curve(0, i, 27, Ann()) for i in range(record.BASELINE_SEEDS)]
+    assert order[:100] == record.curves("ann", 400, 27)[:100]
+    assert len({curve.seed for curve in order}) == len(order)
+    firsts = [curve.config for curve in order if curve.repeat == 0]
+    assert len({config_id(config) for config in firsts}) == 256
+    assert all(space.values(config) is not None for config in firsts)
+    again = [curve.config for curve in order if curve.repeat == 1]
+    assert len(again) / len(firsts) >= 0.25
+    for sample in (firsts[1:], firsts[1:65], again):
+        rates = np.log10([config.learning_rate for config in sample])
+        assert rates.mean() == pytest.approx(-3, abs=0.15)
+        assert sum(config.schedule == "cosine" for config in sample) / len(sample) == pytest.approx(0.5, abs=0.15)
+
+
+def test_each_half_has_half_of_each_class() -> None:
+    labels = np.repeat(np.arange(10, dtype=np.uint8), 7)
+    order = record.halved(labels)
+    assert sorted(order) == list(range(70))
+    seen, held = (np.bincount(labels[half], minlength=10) for half in (order[:35], order[35:]))
+    assert np.abs(seen - held).max() == 1
+
+
+def test_what_is_there_is_not_recorded_again_and_all_becomes_one_table(tmp_path: Path) -> None:
+    few = ["--model", "ann", "--epochs", "1", "--limit-train", "200", "--folder", str(tmp_path)]
+    run = CliRunner().invoke
+    assert run(record.app, ["curves", *few, "--configurations", "2"], catch_exceptions=False).exit_code == 0
+    first = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.parquet")}
+    said = run(record.app, ["curves", *few, "--configurations", "3"], catch_exceptions=False).output
+    assert "ann-0002-0-01" in said
+    assert "ann-0001-0-01" not in said
+    assert first.items() <= {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.parquet")}.items()
+    table = record.merge_parts("ann", tmp_path)
+    assert table.schema.equals(record.schema("ann"))
+    assert set(table["number"].to_pylist()) == {0, 1, 2}
+    assert all(math.isfinite(loss) for loss in table["average_held_loss"].to_pylist())
+    with pytest.raises(ValueError, match="has no curve of cnn"):
+        record.merge_parts("cnn", tmp_path)
