@@ -18,7 +18,7 @@ search: env  ## the default search: trials, retrains, test, tables, page; MODEL=
 test: env  ## all tests except the long ones, in under eight minutes on two cores
 	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadfile $(ARGS)
 
-test-faults: env  ## fault injection: searches killed, out of memory or disk, disconnected; under 15 minutes on two cores
+test-faults: env  ## fault injection: searches killed, out of memory or disk, disconnected; about 20 minutes on two cores
 	$(PYTEST) --junitxml=.reports/$@.xml -n 2 tests/faults -m 'faults or not faults' $(ARGS)
 
 test-power: env  ## the power is cut under searches on ext4 and XFS; needs root and loop devices, under 12 minutes
