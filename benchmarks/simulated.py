@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tune_fmnist.store.jobs import JOB, METRIC, RESULT, EpochResult, TrialJob
+from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
 
 
-def tell(epoch: int, accuracy: float, **changes: Any) -> None:
-    """Tell Ray of a made-up epoch; ``changes`` are other values of its ``EpochResult``."""
+def tell(earlier: list[EpochResult], accuracy: float, **changes: Any) -> None:
+    """Tell Ray of a made-up epoch and add it to the ``earlier`` ones; ``changes`` are other values of its result."""
     # Ray reads its environment when it is imported: what runs the trials sets it before.
     from ray import tune
 
+    epoch = len(earlier) + 1
     values: dict[str, Any] = {
         "train_loss": 1 / epoch,
         "train_accuracy": accuracy,
@@ -33,8 +34,8 @@ def tell(epoch: int, accuracy: float, **changes: Any) -> None:
         "precision": "float32",
         "parameters": 1,
     }
-    result = EpochResult(epoch=epoch, **(values | changes))
-    tune.report({"epoch": epoch, METRIC: result.val_accuracy, RESULT: result})
+    earlier.append(EpochResult(epoch=epoch, **(values | changes)))
+    tune.report(told_to_ray(earlier))
 
 
 def simulated(seconds: float) -> Callable[[dict[str, Any]], None]:
@@ -43,8 +44,9 @@ def simulated(seconds: float) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:
         job: TrialJob = config[JOB]
         level = random.Random(job.number).uniform(0.8, 0.9)  # noqa: S311 -- no secret
+        results: list[EpochResult] = []
         for epoch in range(1, job.max_epochs + 1):
             time.sleep(seconds / job.max_epochs)
-            tell(epoch, level + 0.01 * epoch / job.max_epochs, train_seconds=seconds / job.max_epochs)
+            tell(results, level + 0.01 * epoch / job.max_epochs, train_seconds=seconds / job.max_epochs)
 
     return trial

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tune_fmnist.base.metrics import score_of
 from tune_fmnist.base.vocabulary import FASHION_MNIST, PUBLISHED, ModelName
 from tune_fmnist.models.config import Ann, Cnn, baseline, config_id
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.ranking import ranked
 from tune_fmnist.store.record import SearchRecord
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -60,6 +62,7 @@ def record_of(
         "train_size": images - validation,
         "validation_size": validation,
         "split_hash": "c0ffee" * 10,
+        "scored_epochs": 3,
         "versions": {"torch": "2.15.0", "ray": "2.60.0"},
         "hardware": {"processor": "a processor", "cores": 2, "memory_bytes": 8 * 2**30, "gpus": []},
         "placement": {"cpus": 1.0, "gpus": 0.0, "slots": 2, "nodes": 1},
@@ -139,7 +142,7 @@ def make_search(
         }
         if accuracies:
             best = int(np.argmax(accuracies))
-            row |= {"best_epoch": best + 1, "best_val_accuracy": accuracies[best], "score": accuracies[best]}
+            row |= {"best_epoch": best + 1, "best_val_accuracy": accuracies[best], "score": score_of(accuracies)}
             row |= {"val_accuracy": accuracies[-1], "val_loss": 0.4 * math.exp(-length / 9)}
         trial_rows.append(row)
     tables.write(tables.to_table(trial_rows, tables.TRIALS), paths.trials)
@@ -160,7 +163,7 @@ def add_retrains(
     rng, paths, record = np.random.default_rng(6), results.paths, results.record
     trials = tables.read(paths.trials, tables.TRIALS).to_pylist()
     usable = [row for row in trials if row["status"] in ("completed", "stopped") and row["number"] > 0]
-    usable.sort(key=lambda row: -row["best_val_accuracy"])
+    usable = ranked(usable)
     chosen: list[tuple[dict[str, Any], int | None, float]]
     chosen = [(row, rank + 1, level) for rank, (row, level) in enumerate(zip(usable, levels, strict=False))]
     if baseline is not None:
@@ -181,12 +184,13 @@ def add_retrains(
                 cells
                 | name
                 | figures
-                | {"rank": rank, "is_baseline": row["number"] == 0, "epochs": row["best_epoch"]}
+                | {"rank": rank, "is_baseline": row["number"] == 0, "epochs": record.max_epochs}
                 | {"horizon": record.max_epochs, "train_size": record.images}
-                | {"best_val_accuracy": row["best_val_accuracy"], "train_loss": 0.1, "seconds": 30.0}
+                | {"score": row["score"], "best_val_accuracy": row["best_val_accuracy"]}
+                | {"train_loss": 0.1, "seconds": 30.0}
                 | {"parameters": 235_146, "node": "here", "device": "cpu", "precision": "bfloat16"}
             )
-            for epoch in range(1, row["best_epoch"] + 1):
+            for epoch in range(1, record.max_epochs + 1):
                 loss = 0.5 * math.exp(-epoch * (0.1 + level / 10)) + 0.005 * seed
                 curve = {"epoch": epoch, "train_loss": loss, "train_accuracy": 1 - loss / 3}
                 rows["retrain_epochs"].append(name | curve | {"learning_rate": 1e-3, "train_seconds": 1.5})

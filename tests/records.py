@@ -35,6 +35,7 @@ def make_record(**changes: Any) -> SearchRecord:
         "train_size": 48_000,
         "validation_size": 12_000,
         "split_hash": "cd5dee351280b418",
+        "scored_epochs": 3,
     }
     return SearchRecord.model_validate(values | changes)
 

@@ -25,6 +25,7 @@ from tune_fmnist.base.vocabulary import RUNNING
 from tune_fmnist.store import tables
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.ranking import ranked
 from tune_fmnist.store.record import RetrainPlan, SearchRecord
 
 STATES = {
@@ -292,13 +293,12 @@ class Hurt:
     def _check_retrains(self, rows: list[dict[str, Any]], plan: RetrainPlan) -> int:
         """Assert that the best and the baseline are retrained, once with each seed; return the unlogged reads."""
         done = tables.read(self.paths.retrains, tables.RETRAINS).to_pylist()
-        usable = [row for row in rows if row["status"] in ("completed", "stopped")]
-        usable.sort(key=lambda row: (-row["score"], row["number"]))
-        ranked = list(dict.fromkeys(row["config_id"] for row in usable))[: plan.top_k]
+        best = ranked(rows, ended=True)
+        chosen = list(dict.fromkeys(row["config_id"] for row in best))[: plan.top_k]
         ranks = {row["config_id"]: row["rank"] for row in done if row["rank"]}
-        assert ranks == {name: place + 1 for place, name in enumerate(ranked)}
+        assert ranks == {name: place + 1 for place, name in enumerate(chosen)}
         keys = [(row["config_id"], row["seed"]) for row in done]
-        wanted = {(name, seed) for name in (*ranked, rows[0]["config_id"]) for seed in range(plan.seeds)}
+        wanted = {(name, seed) for name in (*chosen, rows[0]["config_id"]) for seed in range(plan.seeds)}
         assert len(set(keys)) == len(keys)
         assert wanted <= set(keys)
         reads = tables.read(self.paths.test_reads, tables.TEST_READS).to_pylist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from tests.fake_search import START, add_retrains, edit_trials, make_search, mean_of
 from tune_fmnist.base.errors import InputError
@@ -22,7 +24,9 @@ from tune_fmnist.reporting.page import write_page
 from tune_fmnist.reporting.readme_table import MARKS, results_table, write_between
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.statistics import confusion_sentence, summarise
+from tune_fmnist.reporting.summary import print_summary
 from tune_fmnist.store import tables
+from tune_fmnist.store.ranking import ranked
 
 CLASSES = FASHION_MNIST.classes
 
@@ -106,7 +110,7 @@ def test_page_tells_how_the_trials_ended(searched: Results) -> None:
     assert "trial 4 failed: RuntimeError: <out of memory> & lost" in text
     for row in trials[~trials["status"].isin(["diverged", "failed"])].to_dict("records"):
         assert (
-            f"{row['number']} {row['best_val_accuracy'] * 100:.2f} % {row['best_epoch']:.0f} {row['epochs']} "
+            f"{row['number']} {row['score'] * 100:.2f} % {row['epochs']} "
             f"{row['status']} {row['config_learning_rate']:.3g} {row['config_schedule']} {row['config_hidden1']}"
         ) in text
     assert (
@@ -188,14 +192,16 @@ def test_one_seed_has_an_interval_over_images_only(tmp_path: Path) -> None:
 def test_search_without_retrains_has_its_own_part_and_says_so(tmp_path: Path) -> None:
     results = make_search(tmp_path)
     text = text_of(write_page(tmp_path))
-    best = results.trials.loc[results.trials["number"] != 3, "best_val_accuracy"].max()
-    assert f"{best * 100:.2f} % of the validation images" in text
+    best = results.ranked.iloc[0]
+    assert f"The trial that ranks first is number {best['number']} (" in text
+    assert f"with a score of {best['score'] * 100:.2f} % after 5 epochs" in text
+    assert "A score is the mean validation accuracy of a trial's last 3 epochs" in text
     assert "the test images have not been used. To retrain and test the best ones, run tune-fmnist retrain" in text
     assert sorted(file.name for file in results.paths.figures.iterdir()) == ["best_so_far.png", "learning_curves.png"]
 
 
 def test_diverged_trial_is_never_the_best(tmp_path: Path) -> None:
-    edit_trials(make_search(tmp_path), {3: {"best_val_accuracy": 0.99, "score": 0.99}})
+    edit_trials(make_search(tmp_path), {3: {"score": 0.99}})
     assert "99.00" not in text_of(write_page(tmp_path))
 
 
@@ -206,7 +212,7 @@ def test_search_that_has_reported_nothing_still_gives_a_page(tmp_path: Path) -> 
     tables.write(tables.to_table([row], tables.TRIALS), results.paths.trials)
     tables.write(tables.to_table([], tables.EPOCHS), results.paths.epochs)
     text = text_of(write_page(tmp_path))
-    assert "No trial has a validation accuracy that counts yet." in text
+    assert "No trial has a score that counts yet." in text
     assert "1 trial (1 running), 0 epochs of the 5 that training every trial to the end would take." in text
     tables.write(tables.to_table([], tables.TRIALS), results.paths.trials)
     assert "0 trials (none yet), 0 epochs." in text_of(write_page(tmp_path))
@@ -240,6 +246,21 @@ def test_baseline_that_is_best_in_validation_is_the_answer(tmp_path: Path) -> No
     lines = results_table([tmp_path]).splitlines()
     assert len(lines) == 4
     assert "baseline, retrained, the best found, 3 seeds" in lines[3]
+
+
+def test_a_configuration_that_fills_up_is_named_on_page_and_screen(tmp_path: Path) -> None:
+    results = make_search(tmp_path, trials=8)
+    add_retrains(results, [0.9, 0.1], baseline=0.1)
+    says = "Too few trials reached the last epoch"
+    assert says not in text_of(write_page(tmp_path))
+    second = results.retrains.loc[results.retrains["rank"] == 2, "config_id"].iloc[0]
+    number = results.trials.loc[results.trials["config_id"] == second, "number"].iloc[0]
+    edit_trials(results, {number: {"status": "stopped"}})
+    assert f"{says}: those of rank 2 did not." in text_of(write_page(tmp_path))
+    out = Console(file=io.StringIO(), width=200)
+    print_summary(Results(results.paths), out)
+    assert isinstance(out.file, io.StringIO)
+    assert f"{says}: those of rank 2 did not." in out.file.getvalue()
 
 
 def test_hostile_name_is_text(tmp_path: Path) -> None:
@@ -278,7 +299,7 @@ def test_results_table_gives_report_baseline_and_best(tmp_path: Path, searched: 
 
     def cells(rows: pd.DataFrame) -> str:
         tested = summary.loc[rows["config_id"].iloc[0]]
-        validation = rows["best_val_accuracy"].iloc[0]
+        validation = rows["score"].iloc[0]
         return (
             f"{validation * 100:.2f} % | {tested['mean'] * 100:.2f} ± {tested['std'] * 100:.2f} % | "
             f"{tested['low'] * 100:.2f} to {tested['high'] * 100:.2f} %"
@@ -293,7 +314,7 @@ def test_results_table_gives_report_baseline_and_best(tmp_path: Path, searched: 
     p_value = "< 0.001" if compared["p_value"] < 0.001 else f"{compared['p_value']:.3f}"
     assert best.endswith(f"3 seeds | {cells(own['best'])} | {compared['difference'] * 100:+.2f} | {p_value} |")
     assert cnn_reported == "| CNN | baseline, as published | 91.79 % | 90.79 % |  |  |  |"
-    untested = cnn.trials.loc[cnn.trials["status"] != "diverged", "best_val_accuracy"].max()
+    untested = cnn.ranked["score"].iloc[0]
     assert cnn_best == f"| CNN | best found, not tested | {untested * 100:.2f} % |  |  |  |  |"
 
 
@@ -412,11 +433,11 @@ def test_report_needs_neither_torch_nor_ray_and_help_almost_nothing(searched: Re
 
 def test_trial_0_is_listed_even_if_many_were_better(tmp_path: Path) -> None:
     results = make_search(tmp_path, trials=16)
-    worst = edit_trials(results, {0: {"best_val_accuracy": 0.5, "score": 0.5}})
+    worst = edit_trials(results, {0: {"score": 0.5}})
     rows = worst.trials.to_dict("records")
     text = text_of(write_page(tmp_path))
     assert "0 50.00 % " in text
-    assert "The best 10 by validation, and trial 0" in text
+    assert "The first 10 by rank, and trial 0" in text
     listed = [row for row in rows if row["status"] not in ("diverged", "failed")]
-    eleventh = sorted(row["best_val_accuracy"] for row in listed)[-11]
+    eleventh = ranked(listed)[10]["score"]
     assert f"{eleventh * 100:.2f} %" not in text

@@ -37,7 +37,7 @@ def test_each_trial_that_ends_is_a_line(tmp_path: Path) -> None:
     assert best is not None
     assert re.fullmatch(
         r"trial 3 diverged \(training loss nan in epoch 2\); 5/6 trials, \d+ epochs in 0 s, about \d+ s left; "
-        rf"best {best['score']:.4f} \(trial {best['number']}, epoch {best['best_epoch']}\); "
+        rf"best score {best['score']:.4f} \(trial {best['number']}, {best['epochs']} epochs\); "
         rf"baseline {first['score']:.4f}\n",
         printed(out),
     )
@@ -62,7 +62,7 @@ def test_the_display_shows_the_running_trials_in_80_columns(tmp_path: Path) -> N
 def retrain(config: Config, rank: int | None) -> tuple[RetrainJob, RetrainResult]:
     """Return a retrain of one epoch, and what came of it."""
     job = RetrainJob(
-        config=config, rank=rank, seed=4, epochs=1, horizon=5, best_val_accuracy=0.9, expected_seconds=10.0
+        config=config, rank=rank, seed=4, epochs=1, horizon=5, score=0.8, best_val_accuracy=0.9, expected_seconds=10.0
     )
     result = RetrainResult(
         epochs=[],

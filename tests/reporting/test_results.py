@@ -19,7 +19,7 @@ def test_repr_is_one_line_that_says_what_was_found(tmp_path: Path) -> None:
     best = results.ranked.iloc[0]
     first = (
         "<Results fake: ann on fashion-mnist, 6 trials (1 running, 3 completed, 1 diverged, 1 failed), "
-        f"best validation accuracy {best['best_val_accuracy']:.4f} (trial {best['number']})"
+        f"best score {best['score']:.4f} (trial {best['number']})"
     )
     assert repr(results) == f"{first}>"
     add_retrains(results, [0.5, 0.9], baseline=0.1)
@@ -78,7 +78,7 @@ def test_missing_table_names_its_file(tmp_path: Path) -> None:
 
 
 def test_ranked_are_those_that_count_best_first(tmp_path: Path) -> None:
-    results = edit_trials(make_search(tmp_path, trials=8), {3: {"score": 0.999, "best_val_accuracy": 0.999}})
+    results = edit_trials(make_search(tmp_path, trials=8), {3: {"score": 0.999}})
     usable = results.trials[results.trials["score"].notna() & ~results.trials["status"].isin(["diverged", "failed"])]
     expected = usable.sort_values(["score", "number"], ascending=[False, True])
     assert results.ranked["number"].tolist() == expected["number"].tolist()

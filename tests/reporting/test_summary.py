@@ -31,28 +31,28 @@ def row_of(summary: str, name: str) -> list[str]:
 
 
 def test_a_diverged_trial_is_never_named_the_best(tmp_path: Path) -> None:
-    results = edit_trials(make_search(tmp_path), {3: {"best_val_accuracy": 0.999, "score": 0.999}})
+    results = edit_trials(make_search(tmp_path), {3: {"score": 0.999}})
     best = results.ranked.iloc[0]
     summary = summary_of(results)
     assert "trial 3" not in summary
     assert "0.999" not in summary
-    assert row_of(summary, f"trial {best['number']}") == [f"{best['best_val_accuracy']:.4f}"]
-    assert f"best by validation, not tested: trial {best['number']} (" in summary
+    assert row_of(summary, f"trial {best['number']}") == [f"{best['score']:.4f}"]
+    assert f"best score, not tested: trial {best['number']} (" in summary
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed"])
 def test_where_no_trial_counts_none_is_named(tmp_path: Path, status: str) -> None:
     lost = {"status": status, "reason": "training loss nan in epoch 2"}
     summary = summary_of(edit_trials(make_search(tmp_path), dict.fromkeys(range(6), lost)))
-    assert "no trial has a validation accuracy that counts: nothing ranks" in summary
+    assert "no trial has a score that counts: nothing ranks" in summary
     assert "trial " not in summary.replace("no trial has", "")
     assert f"6 trials (6 {status})" in summary
 
 
 def test_the_baseline_as_the_best_trial_is_one_row(tmp_path: Path) -> None:
-    summary = summary_of(edit_trials(make_search(tmp_path), {0: {"best_val_accuracy": 0.95, "score": 0.95}}))
+    summary = summary_of(edit_trials(make_search(tmp_path), {0: {"score": 0.95}}))
     assert row_of(summary, "baseline, trial 0") == ["0.9500"]
-    assert "best by validation, not tested: trial 0 (the baseline's settings)" in summary
+    assert "best score, not tested: trial 0 (the baseline's settings)" in summary
     assert summary.count("0.9500") == 1
 
 
@@ -65,7 +65,7 @@ def test_retrained_configurations_stand_beside_the_baseline(tmp_path: Path) -> N
     for row in results.retrains.drop_duplicates("config_id").to_dict("records"):
         name = "baseline" if row["is_baseline"] else f"rank {row['rank']:.0f}"
         validation, test, low, to, high, *compared = row_of(summary, name)
-        assert validation == f"{row['best_val_accuracy']:.4f}"
+        assert validation == f"{row['score']:.4f}"
         assert test == f"{mean_of(results, row['config_id']):.4f}"
         assert to == "to"
         assert float(low) < float(test) < float(high)

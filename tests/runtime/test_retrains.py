@@ -34,7 +34,7 @@ def ray_here() -> Iterator[None]:
 
 def job(config: Ann, rank: int | None, seed: int = 0) -> RetrainJob:
     return RetrainJob(
-        config=config, rank=rank, seed=seed, epochs=1, horizon=1, best_val_accuracy=0.5, expected_seconds=1.0
+        config=config, rank=rank, seed=seed, epochs=1, horizon=1, score=0.8, best_val_accuracy=0.5, expected_seconds=1.0
     )
 
 

@@ -76,6 +76,7 @@ def test_the_records_are_read_and_written_as_version_2(paths: SearchPaths) -> No
     assert record.resumed_at == []
     record.write(paths)
     assert SearchRecord.read(paths) == record
+    assert record.scored_epochs is None, "scores are of the best epoch"
     after = values_of(paths)
     assert after.pop("schema_version") == 2
     assert after.pop("placement") == before.pop("placement") | {"most": None}
@@ -133,7 +134,8 @@ def test_the_tables_are_read_as_version_2(name: str, paths: SearchPaths) -> None
             assert set(after[column].to_pylist()) == {value}
         assert after["origin"].null_count == after["parameters"].null_count == len(after), "not known"
     elif name == "retrains":
-        assert new == {"horizon"}
+        assert new == {"horizon", "score"}
+        assert after["score"].to_pylist() == before["best_val_accuracy"].to_pylist()
         assert set(after["horizon"].to_pylist()) == {record.max_epochs}
     elif name == "test_reads":
         assert new == {"finished_at"}
@@ -176,7 +178,14 @@ def test_the_tables_go_on_as_version_2(paths: SearchPaths) -> None:
     resumed.add(40, make_result(1))
     resumed.publish(now=True)
     after = tables.read(paths.trials, tables.TRIALS).to_pylist()
-    assert [row | {"seconds": 0.0} for row in after[:40]] == [row | {"seconds": 0.0} for row in before]
+    made_anew = {"seconds": 0.0, "score": None}
+    assert [row | made_anew for row in after[:40]] == [row | made_anew for row in before]
+    accuracies: dict[str, list[float]] = {}
+    for epoch in tables.read(paths.epochs, tables.EPOCHS).sort_by("epoch").to_pylist():
+        accuracies.setdefault(epoch["trial_id"], []).append(epoch["val_accuracy"])
+    for row in after[:40]:
+        last = accuracies[row["trial_id"]][-3:]
+        assert row["score"] == pytest.approx(sum(last) / len(last)), "the best epoch's before"
     # A trial's time is that of its epochs; the older of the two searches counted a little more.
     assert [row["seconds"] for row in after[:40]] == pytest.approx([row["seconds"] for row in before], rel=0.02)
     assert (after[40]["trial_id"], after[40]["origin"]) == (f"{record.search_id}-00040", "random")
@@ -199,7 +208,9 @@ def test_the_study_goes_on(paths: SearchPaths) -> None:
         trials=trial_tables.trials,
         epochs=trial_tables.reported(),
     )
-    assert searcher.rebuilt is None
+    assert searcher.rebuilt is not None, "its values were the best epochs'"
+    for trial, row in zip(searcher.study.trials, trial_tables.trials.values(), strict=True):
+        assert trial.value in (None, row["score"])
     assert searcher.suggest("a")["job"].number == 40
 
 

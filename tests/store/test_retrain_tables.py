@@ -24,7 +24,7 @@ BEST = Ann(hidden1=300)
 
 def job(config: Config, rank: int | None, seed: int = 0) -> RetrainJob:
     return RetrainJob(
-        config=config, rank=rank, seed=seed, epochs=2, horizon=5, best_val_accuracy=0.9, expected_seconds=1.0
+        config=config, rank=rank, seed=seed, epochs=2, horizon=5, score=0.8, best_val_accuracy=0.9, expected_seconds=1.0
     )
 
 
@@ -79,7 +79,14 @@ def test_each_retrain_is_rows_of_its_search(paths: SearchPaths) -> None:
     found = read_tables(paths)
     (row,) = found["retrains"].to_pylist()
     expected = {"search_id": "abc", "config_id": JOBS[1].key[0], "seed": 1, "rank": 1, "is_baseline": False}
-    expected |= {"epochs": 2, "horizon": 5, "train_size": 60_000, "best_val_accuracy": 0.9, "test_accuracy": 0.75}
+    expected |= {
+        "epochs": 2,
+        "horizon": 5,
+        "train_size": 60_000,
+        "score": 0.8,
+        "best_val_accuracy": 0.9,
+        "test_accuracy": 0.75,
+    }
     expected |= {
         "class_accuracy": [1.0, 0.5, 1.0],
         "seconds": 3.5,

@@ -93,7 +93,7 @@ def test_each_column_is_described(name: str) -> None:
         ),
         (
             "retrains",
-            "search_id config_id rank is_baseline seed epochs horizon train_size best_val_accuracy test_accuracy "
+            "search_id config_id rank is_baseline seed epochs horizon train_size score best_val_accuracy test_accuracy "
             "test_loss seconds parameters class_accuracy config_model",
         ),
         ("retrain_epochs", "search_id config_id seed epoch train_loss train_accuracy learning_rate train_seconds"),

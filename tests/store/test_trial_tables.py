@@ -20,6 +20,7 @@ from tests.disk import full_disk
 from tests.records import make_job, make_record, make_result
 from tests.reliability import Note
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.metrics import score_of
 from tune_fmnist.models.config import Cnn, config_id, to_config
 from tune_fmnist.store import tables
 from tune_fmnist.store import trial_tables as module
@@ -101,7 +102,13 @@ def test_trial_has_one_row_per_epoch(trial_tables: TrialTables, paths: SearchPat
     trial_tables.publish(now=True)
     (row,) = trials_of(paths)
     expected = {"epochs": 3, "val_accuracy": 0.85, "best_val_accuracy": 0.9, "best_epoch": 2, "status": "running"}
-    expected |= {"score": 0.9, "node": "here", "device": "cpu", "precision": "float32", "parameters": 235_146}
+    expected |= {
+        "score": pytest.approx(0.85),
+        "node": "here",
+        "device": "cpu",
+        "precision": "float32",
+        "parameters": 235_146,
+    }
     assert {key: row[key] for key in expected} == expected
     assert row["val_loss"] == pytest.approx(0.15)
     assert row["seconds"] == pytest.approx(3 * 1.11, abs=1e-3)
@@ -110,6 +117,20 @@ def test_trial_has_one_row_per_epoch(trial_tables: TrialTables, paths: SearchPat
     assert [epoch["val_accuracy"] for epoch in epochs] == [0.8, 0.9, 0.85]
     assert {epoch["trial_id"] for epoch in epochs} == {"abc-00007"}
     assert epochs[0]["reported_at"] == datetime.fromtimestamp(started + 1.11, UTC)
+
+
+def test_the_score_is_the_mean_of_the_last_three_epochs(paths: SearchPaths) -> None:
+    trial_tables = TrialTables(paths, make_record(max_epochs=5))
+    trial_tables.start(make_job(0))
+    accuracies, scores = (0.9, 0.3, 0.6, 0.9, 0.3), []
+    for epoch, accuracy in enumerate(accuracies, 1):
+        trial_tables.add(0, make_result(epoch, accuracy))
+        scores.append(trial_tables.trials[0]["score"])
+    assert scores == pytest.approx([0.9, 0.6, 0.6, 0.6, 0.6])
+    trial_tables.publish(now=True)
+    resumed = TrialTables(paths, RECORD)
+    assert resumed.trials[0]["score"] == scores[-1]
+    assert [row["score"] for row in resumed.reported()] == scores
 
 
 def test_best_epoch_is_the_earliest_of_equal_ones(trial_tables: TrialTables) -> None:
@@ -160,16 +181,16 @@ def fail_at_once(trial_tables: TrialTables) -> None:
 
 
 @pytest.mark.parametrize(
-    ("happens", "status", "reason", "epochs", "best"),
+    ("happens", "status", "reason", "epochs", "best", "score"),
     [
-        (end_at_the_last_epoch, "completed", "reached 3 epochs", 3, 0.9),
-        (end_by_asha, "stopped", "by ASHA: 0.8000 after epoch 1 is too low", 1, 0.8),
-        (end_by_the_time_budget, "stopped", "the time budget of 60 s was used up", 2, 0.9),
-        (end_before_the_first_epoch, "stopped", "the time budget of 60 s was used up", 0, None),
-        (diverge, "diverged", "training loss nan in epoch 2", 2, 0.8),
-        (diverge_in_the_last_epoch, "diverged", "training loss inf in epoch 3", 3, 0.9),
-        (fail, "failed", "RuntimeError: out of memory", 2, 0.9),
-        (fail_at_once, "failed", "ModuleNotFoundError: torch", 0, None),
+        (end_at_the_last_epoch, "completed", "reached 3 epochs", 3, 0.9, 0.85),
+        (end_by_asha, "stopped", "by ASHA: score 0.8000 after epoch 1 is too low", 1, 0.8, 0.8),
+        (end_by_the_time_budget, "stopped", "the time budget of 60 s was used up", 2, 0.9, 0.85),
+        (end_before_the_first_epoch, "stopped", "the time budget of 60 s was used up", 0, None, None),
+        (diverge, "diverged", "training loss nan in epoch 2", 2, 0.8, 0.8),
+        (diverge_in_the_last_epoch, "diverged", "training loss inf in epoch 3", 3, 0.9, 0.85),
+        (fail, "failed", "RuntimeError: out of memory", 2, 0.9, 0.85),
+        (fail_at_once, "failed", "ModuleNotFoundError: torch", 0, None, None),
     ],
 )
 def test_each_end_has_its_status_and_reason(
@@ -180,12 +201,13 @@ def test_each_end_has_its_status_and_reason(
     reason: str,
     epochs: int,
     best: float | None,
+    score: float | None,
 ) -> None:
     happens(trial_tables)
     trial_tables.publish(now=True)
     (row,) = trials_of(paths)
     assert (row["status"], row["reason"], row["epochs"], row["best_val_accuracy"]) == (status, reason, epochs, best)
-    assert row["score"] == best
+    assert row["score"] == (None if score is None else pytest.approx(score))
     assert len(epochs_of(paths)) == epochs == trial_tables.epochs
     assert +trial_tables.counts == {status: 1}
 
@@ -201,11 +223,11 @@ def test_lost_loss_is_in_the_table(trial_tables: TrialTables, paths: SearchPaths
 
 def test_best_is_of_the_trials_that_train_without_an_error(trial_tables: TrialTables) -> None:
     def best() -> tuple[int, float] | None:
-        return (trial_tables.best["number"], trial_tables.best["best_val_accuracy"]) if trial_tables.best else None
+        return (trial_tables.best["number"], trial_tables.best["score"]) if trial_tables.best else None
 
     run(trial_tables, 0)
     assert best() is None
-    run(trial_tables, 1, 0.7, 0.9)
+    run(trial_tables, 1, 0.9)
     assert best() == (1, 0.9)
     run(trial_tables, 2, 0.99)
     run(trial_tables, 3, 0.98)
@@ -216,10 +238,13 @@ def test_best_is_of_the_trials_that_train_without_an_error(trial_tables: TrialTa
     assert best() == (1, 0.9)
     run(trial_tables, 4, 0.9)
     assert best() == (1, 0.9), "the earlier of equal ones"
-    run(trial_tables, 5, 0.95, 0.1)
+    run(trial_tables, 5, 0.5, 0.25)
     trial_tables.end(5)
-    assert best() == (5, 0.95), "by the best epoch, not the last"
-    assert +trial_tables.counts == {"running": 3, "failed": 1, "diverged": 1, "stopped": 1}
+    assert best() == (5, 0.375), "by the epochs reached, then by the score"
+    run(trial_tables, 6, 0.1, 0.1, 0.1)
+    trial_tables.end(6)
+    assert best() == (6, pytest.approx(0.1)), "it reached the last epoch"
+    assert +trial_tables.counts == {"running": 3, "failed": 1, "diverged": 1, "stopped": 1, "completed": 1}
 
 
 def test_best_of_equal_ones_is_the_earlier_trial_also_if_it_is_the_slower_one(trial_tables: TrialTables) -> None:
@@ -409,7 +434,7 @@ def test_tables_are_read_as_they_were_written(trial_tables: TrialTables, paths: 
     )
     assert resumed.epochs == trial_tables.epochs == len(epochs) == 9
     assert [trial["number"] for trial in resumed.running] == [4, 5]
-    assert (resumed.best or {})["number"] == (trial_tables.best or {})["number"] == 4
+    assert (resumed.best or {})["number"] == (trial_tables.best or {})["number"] == 0, "it reached the last epoch"
     paths.trials.unlink()
     paths.epochs.unlink()
     resumed.publish(now=True)
@@ -519,9 +544,9 @@ def test_what_was_reported_is_read_in_its_order(trial_tables: TrialTables, paths
         trial_tables.add(number, make_result(epoch, accuracy, reported_at=at))
     trial_tables.publish(now=True)
     *first, last = TrialTables(paths, RECORD).reported()
-    assert [(row["number"], row["epoch"], row["val_accuracy"]) for row in first] == [(1, 1, 0.7), (1, 2, 0.8)]
+    assert [(row["number"], row["epoch"], row["score"]) for row in first] == [(1, 1, 0.7), (1, 2, 0.75)]
     assert (last["number"], last["epoch"]) == (0, 1)
-    assert math.isnan(last["val_accuracy"])
+    assert math.isnan(last["score"])
     assert [row["finite"] for row in (*first, last)] == [True, True, True]
 
 
@@ -597,7 +622,7 @@ def test_tables_agree_after_any_course(tmp_path_factory: pytest.TempPathFactory,
         finite = [epoch["val_accuracy"] for epoch in of_trial if math.isfinite(epoch["train_loss"])]
         assert row["best_val_accuracy"] == max(finite, default=None)
         assert (row["status"] == "diverged") == (len(finite) < len(of_trial))
-        assert row["score"] == row["best_val_accuracy"]
+        assert row["score"] == (score_of(finite) if finite else None)
     assert sum(trial_tables.counts.values()) == len(trials)
     best = ranked(trial_tables.trials.values())
     assert trial_tables.best == (best[0] if best else None)

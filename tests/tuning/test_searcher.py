@@ -27,7 +27,7 @@ from tune_fmnist.models.config import baseline
 from tune_fmnist.runtime.ray_session import running_ray
 from tune_fmnist.runtime.slots import place
 from tune_fmnist.runtime.trials import Limits, Trainable, run_trials
-from tune_fmnist.store.jobs import JOB, METRIC, RESULT, EpochResult, TrialJob
+from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.scheduler import SCHEDULERS
@@ -52,11 +52,6 @@ def space() -> Space:
     return read_space(default_space("ann"))
 
 
-def tell(result: EpochResult) -> None:
-    """Report an epoch to Ray as a worker does."""
-    tune.report({"epoch": result.epoch, METRIC: result.val_accuracy, RESULT: result})
-
-
 def analytic(config: dict[str, Any]) -> None:
     """Report a curve that rises with the epoch and is best at dropout 0.2; trial 3 fails and trial 5 diverges."""
     if config[JOB].number == 3:
@@ -66,11 +61,13 @@ def analytic(config: dict[str, Any]) -> None:
 
 def curve(job: TrialJob, *, diverges: bool = False) -> None:
     """Report the epochs of a trial."""
+    results: list[EpochResult] = []
     for epoch in range(1, job.max_epochs + 1):
         diverged = diverges and epoch == 2
         accuracy = 0.1 if diverged else (1 - abs(job.config.dropout - 0.2)) * (1 - 0.5 / epoch)
         times = {"train_seconds": 0.0, "eval_seconds": 0.0, "overhead_seconds": 0.0, "reported_at": time.time()}
-        tell(make_result(epoch, accuracy, train_loss=math.nan if diverged else 1.0 / epoch, **times))
+        results.append(make_result(epoch, accuracy, train_loss=math.nan if diverged else 1.0 / epoch, **times))
+        tune.report(told_to_ray(results))
         if diverged:
             return
 
@@ -123,9 +120,9 @@ def test_every_searcher_and_scheduler_tells_the_study_how_each_trial_ended(
         for name, value in told[number].params.items():
             assert row[f"config_{name}"] == value
         if row["status"] in states:
-            # Each epoch is a step; the value is the trial's best if it completed, its last if it was stopped.
+            # Each epoch is a step with the score after it; the value is the last one.
             assert sorted(told[number].intermediate_values) == list(range(1, row["epochs"] + 1))
-            assert told[number].value == row["best_val_accuracy" if row["status"] == COMPLETED else "val_accuracy"]
+            assert told[number].value == row["score"]
     assert trial_tables.trials[3]["status"] == FAILED
     assert "no room for trial 3" in trial_tables.trials[3]["reason"]
     if scheduler == "fifo":

@@ -35,10 +35,27 @@ def test_the_best_configurations_and_the_baseline_with_each_seed() -> None:
         (Ann(), None, 7),
         (Ann(), None, 8),
     ]
-    assert {(job.epochs, job.horizon) for job in jobs} == {(4, 9)}
-    assert jobs[0].best_val_accuracy == 0.9
-    # 2 s per epoch on 80 images, 4 epochs on 100.
-    assert jobs[0].expected_seconds == pytest.approx(10.0)
+    assert {(job.epochs, job.horizon) for job in jobs} == {(9, 9)}
+    assert (jobs[0].score, jobs[0].best_val_accuracy) == (0.9, 0.9)
+    # 2 s per epoch on 80 images, 9 epochs on 100.
+    assert jobs[0].expected_seconds == pytest.approx(22.5)
+
+
+def test_a_trial_that_did_not_reach_the_last_epoch_fills_up_and_is_retrained_for_all_epochs() -> None:
+    stopped = {"status": "stopped", "epochs": 3, "seconds": 6.0}
+    rows = [BASELINE, row(1, Ann(hidden1=101), 0.99, **stopped), row(2, Ann(hidden1=102), 0.7)]
+    jobs = choose(rows, RECORD, top_k=3, seeds=1)
+    assert [(job.config, job.rank, job.epochs) for job in jobs] == [
+        (Ann(), 1, 9),
+        (Ann(hidden1=102), 2, 9),
+        (Ann(hidden1=101), 3, 9),
+    ]
+    assert [job.config for job in choose(rows, RECORD, top_k=2, seeds=1)] == [Ann(), Ann(hidden1=102)]
+
+
+def test_a_search_that_was_scored_by_the_best_epoch_is_retrained_to_it() -> None:
+    earlier = RECORD.model_copy(update={"scored_epochs": None})
+    assert {(job.epochs, job.horizon) for job in choose([BASELINE], earlier, top_k=1, seeds=1)} == {(4, 9)}
 
 
 def test_a_baseline_among_the_best_keeps_its_rank_and_is_chosen_once() -> None:
@@ -47,14 +64,14 @@ def test_a_baseline_among_the_best_keeps_its_rank_and_is_chosen_once() -> None:
 
 
 def test_a_configuration_that_was_drawn_twice_counts_once_by_its_better_trial() -> None:
-    twice = [row(1, Ann(hidden1=101), 0.9, best_epoch=2), row(2, Ann(hidden1=101), 0.95, best_epoch=5)]
+    twice = [row(1, Ann(hidden1=101), 0.9), row(2, Ann(hidden1=101), 0.95)]
     jobs = choose([BASELINE, *twice], RECORD, top_k=2, seeds=1)
-    assert [(job.config, job.epochs) for job in jobs] == [(Ann(hidden1=101), 5), (Ann(), 4)]
+    assert [(job.config, job.score) for job in jobs] == [(Ann(hidden1=101), 0.95), (Ann(), 0.8)]
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed", "running"])
 def test_what_diverged_failed_or_still_runs_is_not_chosen(status: str) -> None:
-    rows = [BASELINE, row(1, Ann(hidden1=101), 0.99, status=status), row(2, Ann(hidden1=102), 0.9, status="stopped")]
+    rows = [BASELINE, row(1, Ann(hidden1=101), 0.99, status=status), row(2, Ann(hidden1=102), 0.9)]
     assert [job.config for job in choose(rows, RECORD, top_k=9, seeds=1)] == [Ann(hidden1=102), Ann()]
 
 
@@ -62,5 +79,5 @@ def test_what_diverged_failed_or_still_runs_is_not_chosen(status: str) -> None:
 def test_a_baseline_without_a_score_is_one_line(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError) as caught:
         choose([BASELINE | changes, row(1, Ann(hidden1=101), 0.9)], RECORD, top_k=1, seeds=1)
-    says = "x: trials.parquet: number 0: the baseline, trial 0, has no validation accuracy; "
+    says = "x: trials.parquet: number 0: the baseline, trial 0, has no score; "
     assert str(caught.value).startswith(says)

@@ -21,10 +21,11 @@ from optuna.trial import TrialState
 
 from tests.records import make_record, make_result
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.metrics import score_of
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.models.config import baseline, to_config
 from tune_fmnist.store import tables
-from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
+from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.searcher import OptunaSearcher
@@ -69,10 +70,12 @@ class Search:
     def tell(self, job: TrialJob, ends: str) -> None:
         """Let the trial that was suggested last complete, be stopped, diverge, fail, or be cut off with the search."""
         last = {"completed": 3, "stopped": 2, "diverged": 2, "failed": 1, "running": 2}[ends]
+        results: list[EpochResult] = []
         for epoch in range(1, last + 1):
             loss = math.nan if (ends, epoch) == ("diverged", 2) else 0.5
             told = make_result(epoch, 0.5 + job.number / 100 + epoch / 1000, train_loss=loss)
-            result: dict[str, Any] = {"epoch": epoch, METRIC: told.val_accuracy, RESULT: told}
+            results.append(told)
+            result = told_to_ray(results)
             self.tables.add(job.number, told)
             if epoch < last or ends not in ("completed", "stopped"):
                 self.searcher.on_trial_result("ray", result)
@@ -128,10 +131,13 @@ def check(paths: SearchPaths, space: Space, *, trials: int, before: list[dict[st
         params = space.values(to_config(tables.config_values(row)))
         assert trial.params == (params or {})
         assert trial.state is (STATES.get(row["status"], TrialState.FAIL) if params else TrialState.FAIL)
-        told = {epoch["epoch"]: epoch["val_accuracy"] for epoch in epochs if epoch["trial_id"] == row["trial_id"]}
+        own = sorted(
+            (epoch["epoch"], epoch["val_accuracy"]) for epoch in epochs if epoch["trial_id"] == row["trial_id"]
+        )
+        told = {epoch: score_of([accuracy for _, accuracy in own[:epoch]]) for epoch, _ in own}
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             assert trial.intermediate_values == told
-            assert trial.value == row["score" if row["status"] == "completed" else "val_accuracy"]
+            assert trial.value == row["score"]
     kept = [row for row in before if row["status"] != "running"]
     assert [repr(rows[row["number"]]) for row in kept] == [repr(row) for row in kept]
     running = [row["number"] for row in before if row["status"] == "running"]

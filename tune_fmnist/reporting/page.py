@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.metrics import class_accuracy, confusion
-from tune_fmnist.base.vocabulary import DIVERGED, FAILED, FASHION_MNIST, PUBLISHED
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, FASHION_MNIST, PUBLISHED
 from tune_fmnist.reporting import wording
 from tune_fmnist.reporting.figures import confusion as confusion_figure
 from tune_fmnist.reporting.figures import retrains as retrain_figures
@@ -67,10 +67,12 @@ def write_page(folder: Path) -> Path:
             dataset=FASHION_MNIST.title,
             answer=_answer(results, retrained),
             baseline=wording.baseline_definition(record),
+            score=wording.score_definition(record),
             published=PUBLISHED[record.model],
             published_images=wording.PUBLISHED_IMAGES,
             smaller=wording.smaller_than_published(record),
             retrained=[] if retrained is None else rows_of(retrained.summary),
+            filled_up=None if retrained is None else wording.filled_up(retrained.unfinished),
             reads=0 if retrained is None else retrained.reads,
             trials=_trial_table(results),
             pictures=_pictures(results, retrained),
@@ -123,6 +125,7 @@ def _drawn(results: Results, retrained: Retrained | None) -> Iterator[_Drawn]:
     if len(ranked):
         curves = trial_figures.learning_curves(trials, epochs, ranked)
         yield _Drawn("learning_curves", curves.title, curves.caption, trial_figures.draw_learning_curves(curves))
+    if (trials["status"] == COMPLETED).any():
         best = trial_figures.best_so_far(trials, epochs, published.validation if comparable else None)
         yield _Drawn("best_so_far", best.title, best.caption, trial_figures.draw_best_so_far(best))
     if retrained is not None:
@@ -161,12 +164,12 @@ def _answer(results: Results, retrained: Retrained | None) -> str:
 def _answer_of_trials(results: Results) -> str:
     """Return what a search found of which nothing has been retrained."""
     if results.ranked.empty:
-        return "No trial has a validation accuracy that counts yet. There is nothing to compare."
+        return "No trial has a score that counts yet. There is nothing to compare."
     best = rows_of(results.ranked)[0]
     return (
-        f"The best trial by validation is number {best['number']} ({wording.settings(best)}): it classifies "
-        f"{percent(best['best_val_accuracy'])} of the validation images correctly after epoch "
-        f"{best['best_epoch']:.0f}. Its configuration has not been retrained, so nothing has been tested, and the "
+        f"The trial that ranks first is number {best['number']} ({wording.settings(best)}), with a score of "
+        f"{percent(best['score'])} after {wording.counted(best['epochs'], 'epoch')}. "
+        "Its configuration has not been retrained, so nothing has been tested, and the "
         f"best of {wording.counted(len(results.ranked), 'trial')} looks better in validation than it is."
     )
 

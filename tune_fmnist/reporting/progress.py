@@ -131,7 +131,7 @@ class SearchDisplay(_Display):
         if best is None:
             return "no epoch yet"
         beside = f"; baseline {first['score']:.4f}" if "score" in first else ""
-        return f"best {best['score']:.4f} (trial {best['number']}, epoch {best['best_epoch']}){beside}"
+        return f"best score {best['score']:.4f} (trial {best['number']}, {best['epochs']} epochs){beside}"
 
 
 class RetrainDisplay(_Display):

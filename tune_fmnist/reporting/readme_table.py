@@ -60,7 +60,7 @@ def _lines(results: Results, *, named: bool) -> list[str]:
         about += f" on {results.record.images:,} images"
     if retrained is None:
         best = rows_of(results.ranked[:1])
-        return [_line(model, f"best found{about}, not tested", row["best_val_accuracy"]) for row in best]
+        return [_line(model, f"best found{about}, not tested", row["score"]) for row in best]
     summary = retrained.summary
     chosen = rows_of(summary[(summary["rank"] == 1) | summary["is_baseline"]])
     return [_line(model, *_tested(row, about)) for row in reversed(chosen)]
@@ -72,7 +72,7 @@ def _tested(row: Mapping[str, Any], about: str) -> list[Any]:
         what += ", the best found"
     spread = f" ± {row['std'] * 100:.2f}" if row["seeds"] > 1 else ""
     mean = f"{percent(row['mean']).removesuffix(' %')}{spread} %"
-    cells = [row["best_val_accuracy"], mean, f"{between(row['low'], row['high'])} %"]
+    cells = [row["score"], mean, f"{between(row['low'], row['high'])} %"]
     if not math.isnan(row["difference"]):
         cells += [points(row["difference"]), p_text(row["p_value"])]
     return [f"{what}, {counted(row['seeds'], 'seed')}", *cells]

@@ -46,8 +46,8 @@ class Results:
 
     @cached_property
     def ranked(self) -> pd.DataFrame:
-        """The trials that have a score and neither diverged nor failed, best first."""
-        order = [row["number"] for row in ranked(rows_of(self.trials[["status", "score", "number"]]))]
+        """The trials that have a score and neither diverged nor failed, in the order of ``store.ranking.ranked``."""
+        order = [row["number"] for row in ranked(rows_of(self.trials[["status", "epochs", "score", "number"]]))]
         return self.trials.set_index("number", drop=False).loc[order].reset_index(drop=True)
 
     @cached_property
@@ -123,7 +123,7 @@ class Results:
         line = f"{record.name}: {record.model} on {record.dataset}, {len(self.trials)} trials ({states})"
         if len(self.ranked):
             best = self.ranked.iloc[0]
-            line += f", best validation accuracy {best['score']:.4f} (trial {best['number']})"
+            line += f", best score {best['score']:.4f} (trial {best['number']})"
         if self.retrained:
             test = self.comparison.merge(self.retrains.loc[self.retrains["rank"] == 1, ["config_id"]].drop_duplicates())
             line += f", test accuracy {test['mean'].iloc[0]:.4f}" if len(test) else ""

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import pandas as pd
 
+from tune_fmnist.base.vocabulary import COMPLETED
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.wording import configuration_name, settings
 
@@ -23,12 +24,14 @@ class Retrained:
         predictions: the test images under the best configuration, all seeds.
         retrains: the rows of ``retrains.parquet``.
         reads: how often the test images were read.
+        unfinished: names of those with a rank of which no trial reached the last epoch.
     """
 
     summary: pd.DataFrame
     predictions: pd.DataFrame
     retrains: pd.DataFrame
     reads: int
+    unfinished: list[str]
 
     @property
     def best(self) -> dict[str, Any]:
@@ -47,7 +50,9 @@ class Retrained:
         summary["settings"] = [settings(row) for row in rows_of(summary)]
         predictions = results.tested_predictions
         best = predictions[predictions["config_id"] == summary["config_id"].iloc[0]]
-        return cls(summary, best, results.retrains, len(results.test_reads))
+        finished = results.trials.loc[results.trials["status"] == COMPLETED, "config_id"]
+        unfinished = summary.loc[summary["rank"].notna() & ~summary["config_id"].isin(finished), "name"].tolist()
+        return cls(summary, best, results.retrains, len(results.test_reads), unfinished)
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -16,7 +16,9 @@ from tune_fmnist.reporting.wording import (
     baseline_source,
     counted,
     duration,
+    filled_up,
     p_text,
+    score_definition,
     settings,
     smaller_than_published,
     states,
@@ -29,16 +31,19 @@ def print_summary(results: Results, out: Console) -> None:
     out.print()
     out.print(_table(results, retrained))
     out.print(f"baseline: {baseline_source(results.record)}")
+    out.print(f"validation: {score_definition(results.record)}")
     if smaller := smaller_than_published(results.record):
         out.print(smaller)
     if retrained is not None:
+        if said := filled_up(retrained.unfinished):
+            out.print(said)
         out.print(_best(retrained))
         out.print(_classes(retrained))
     elif results.ranked.empty:
-        out.print("no trial has a validation accuracy that counts: nothing ranks")
+        out.print("no trial has a score that counts: nothing ranks")
     else:
         best = rows_of(results.ranked)[0]
-        out.print(f"best by validation, not tested: trial {best['number']} ({settings(best)})")
+        out.print(f"best score, not tested: trial {best['number']} ({settings(best)})")
     out.print(_trials(results))
     # Without line ends of its own, what is longer than the screen can be copied whole.
     for line in _files(results):
@@ -57,11 +62,11 @@ def _table(results: Results, retrained: Retrained | None) -> Table:
     for row in rows_of(results.ranked) if retrained is None else []:
         if row["number"] == 0 or row["number"] == results.ranked["number"].iloc[0]:
             name = "baseline, trial 0" if row["number"] == 0 else f"trial {row['number']}"
-            table.add_row(name, f"{row['best_val_accuracy']:.4f}")
+            table.add_row(name, f"{row['score']:.4f}")
     for row in [] if retrained is None else rows_of(retrained.summary):
         compared = [] if row["is_baseline"] else [f"{row['difference']:+.4f}", p_text(row["p_value"])]
         interval = f"{row['low']:.4f} to {row['high']:.4f}"
-        table.add_row(row["name"], f"{row['best_val_accuracy']:.4f}", f"{row['mean']:.4f}", interval, *compared)
+        table.add_row(row["name"], f"{row['score']:.4f}", f"{row['mean']:.4f}", interval, *compared)
     return table
 
 

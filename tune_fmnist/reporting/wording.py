@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from tune_fmnist.base.vocabulary import BASELINE_REPORT, PUBLISHED, STATUSES
@@ -101,6 +101,21 @@ def baseline_definition(record: SearchRecord) -> str:
         f"Baseline: {baseline_source(record)}, which published {percent(published.test)} in the test and "
         f"{percent(published.validation)} in validation, each from one run."
     )
+
+
+def score_definition(record: SearchRecord) -> str:
+    """Return in a sentence what the scores of a search are."""
+    if record.scored_epochs is None:
+        return "A score is the validation accuracy of a trial's best epoch, as an earlier release had it."
+    return f"A score is the mean validation accuracy of a trial's last {record.scored_epochs} epochs, or of all it has."
+
+
+def filled_up(unfinished: Sequence[str]) -> str | None:
+    """Return in a sentence that too few trials reached the last epoch; None if none of these names had to fill up."""
+    if not unfinished:
+        return None
+    names = " and ".join(unfinished)
+    return f"Too few trials reached the last epoch: those of {names} did not."
 
 
 def smaller_than_published(record: SearchRecord) -> str | None:

@@ -12,7 +12,7 @@ from tune_fmnist.base.vocabulary import Precision
 from tune_fmnist.data.images import Split
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.folder import Folder
-from tune_fmnist.store.jobs import JOB, METRIC, RESULT, EpochResult, TrialJob
+from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
 
 if TYPE_CHECKING:
     from tune_fmnist.training.fit import EpochMetrics, State
@@ -150,10 +150,16 @@ def trainable(config: dict[str, Any], split: Split, checkpoints: Folder, timeout
 
     job = cast(TrialJob, config[JOB])
     resources = tune.get_context().get_trial_resources().required_resources
+    results: list[EpochResult] = []
+
+    def report(result: EpochResult) -> None:
+        results.append(result)
+        tune.report(told_to_ray(results))
+
     run_trial(
         job,
         split,
-        lambda result: tune.report({"epoch": result.epoch, METRIC: result.val_accuracy, RESULT: result}),
+        report,
         gpu=resources.get("GPU", 0) > 0,
         threads=max(1, int(resources.get("CPU", 1))),
         checkpoints=Checkpoints(checkpoints, job.number, of=job.identity),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
+from tune_fmnist.base.metrics import DIVERGED_SCORE, score_of
 from tune_fmnist.base.vocabulary import Origin, Precision
 from tune_fmnist.models.config import Config, Strict, baseline, config_id
 
 JOB: Final = "job"
 """The name of the ``TrialJob`` in Ray's configuration of a trial."""
 
-METRIC: Final = "val_accuracy"
+METRIC: Final = "score"
 """What a search maximises: the name in what a trial reports to Ray."""
 
 RESULT: Final = "result"
@@ -89,15 +91,23 @@ class EpochResult(Strict):
         return not math.isfinite(self.train_loss)
 
 
+def told_to_ray(results: Sequence[EpochResult]) -> dict[str, Any]:
+    """Return what a trial reports to Ray after an epoch, given the results of all its epochs so far."""
+    last = results[-1]
+    score = DIVERGED_SCORE if last.diverged else score_of([result.val_accuracy for result in results])
+    return {"epoch": last.epoch, METRIC: score, RESULT: last}
+
+
 @dataclass(frozen=True)
 class RetrainJob:
-    """One retrain: a configuration, its rank in the search (None for a baseline outside of the top), and a seed."""
+    """One retrain: a configuration, its rank and score in the search (no rank outside of the top), and a seed."""
 
     config: Config
     rank: int | None
     seed: int
     epochs: int
     horizon: int
+    score: float
     best_val_accuracy: float
     expected_seconds: float
 

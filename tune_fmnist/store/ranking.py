@@ -18,11 +18,17 @@ def counts(trial: Mapping[str, Any]) -> bool:
 
 
 def ranked(trials: Iterable[Trial], *, ended: bool = False) -> list[Trial]:
-    """Return the trials that count, highest score first, of equal ones the earlier.
+    """Return the trials that count: those that reached the last epoch first, by score, then the others.
+
+    The others are in the order of the epochs that they reached, then of their scores: a score after few epochs says
+    little of one after many.  Of equal ones the earlier is first.
 
     Args:
         trials: rows of ``trials.parquet``.
         ended: whether a trial that still runs is left out.
     """
     of_use = [trial for trial in trials if counts(trial) and not (ended and trial["status"] == RUNNING)]
-    return sorted(of_use, key=lambda trial: (-trial["score"], trial["number"]))
+    return sorted(
+        of_use,
+        key=lambda trial: (trial["status"] != COMPLETED, -trial["epochs"], -trial["score"], trial["number"]),
+    )

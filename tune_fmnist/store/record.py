@@ -99,6 +99,8 @@ class SearchRecord(Settings):
     Attributes:
         data: in words, where the images were found.
         images: training and validation images together.
+        scored_epochs: the last epochs of a trial whose mean validation accuracy is its score; None where an earlier
+            release wrote the scores, which are the best epoch's.
         startup_seconds: from the command to the first trial.
         search_seconds: of running trials, retrains not included.
         slot_seconds: the sum of all slots' time while trials ran; nodes may have come and gone.
@@ -123,6 +125,7 @@ class SearchRecord(Settings):
     train_size: _Count
     validation_size: _Count
     split_hash: str
+    scored_epochs: _Count | None = None
     storage: str | None = None
     time_budget_seconds: _Seconds | None = None
     versions: dict[str, str] = Field(default_factory=dict)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import SCHEMA_VERSION, check_version, publish
+from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import FASHION_MNIST, ORIGINS, STATUSES
 from tune_fmnist.models.config import FAMILIES, Config
 from tune_fmnist.store.migration import table_from_version_1
@@ -70,6 +71,8 @@ _CONFIG_ID = _field("config_id", pa.string(), "name of the configuration: equal 
 _SEARCH_ID = _field("search_id", pa.string(), "name of the search: equal in all its tables, no other search's")
 _TRIAL_ID = _field("trial_id", pa.string(), "name of the trial, unique among searches")
 
+_SCORE: Final = f"mean val_accuracy of the last {SCORED_EPOCHS} epochs, of all if there are fewer"
+
 TRIALS: Final = pa.schema(
     [
         _SEARCH_ID,
@@ -83,7 +86,7 @@ TRIALS: Final = pa.schema(
         _field("best_epoch", pa.int64(), "epoch of best_val_accuracy, from 1", optional=True),
         _field("val_accuracy", pa.float64(), "validation accuracy after the last epoch", optional=True),
         _field("best_val_accuracy", pa.float64(), "highest validation accuracy of any epoch", optional=True),
-        _field("score", pa.float64(), "what trials are ranked by: best_val_accuracy", optional=True),
+        _field("score", pa.float64(), "what trials are ranked by: " + _SCORE, optional=True),
         _field("val_loss", pa.float64(), "validation cross entropy after the last epoch, nats", optional=True),
         _field("seconds", pa.float64(), "time in a slot: training, evaluation and overhead"),
         _field("node", pa.string(), "host name of the machine it ran on", optional=True),
@@ -121,13 +124,14 @@ RETRAINS: Final = pa.schema(
     [
         _SEARCH_ID,
         _CONFIG_ID,
-        _field("rank", pa.int64(), "place by validation accuracy in the search, from 1", optional=True),
+        _field("rank", pa.int64(), "place in the ranking that it was chosen by, from 1", optional=True),
         _field("is_baseline", pa.bool_(), "whether it is the baseline"),
         _field("seed", pa.int64(), "seed of weights, dropout and order"),
-        _field("epochs", pa.int64(), "epochs trained, fixed by the search"),
+        _field("epochs", pa.int64(), "epochs trained: the search's longest, unless it diverged"),
         _field("horizon", pa.int64(), "epochs over which the learning rate's schedule runs"),
         _field("train_size", pa.int64(), "training images"),
-        _field("best_val_accuracy", pa.float64(), "the configuration's validation accuracy in the search"),
+        _field("score", pa.float64(), "the configuration's score in the search"),
+        _field("best_val_accuracy", pa.float64(), "the configuration's highest validation accuracy in the search"),
         _field("train_loss", pa.float64(), "mean cross entropy of the last epoch, nats"),
         _field("test_accuracy", pa.float64(), "accuracy on the test images"),
         _field("test_loss", pa.float64(), "cross entropy on the test images, nats"),

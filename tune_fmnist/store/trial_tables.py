@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import STORAGE_PATIENCE_SECONDS, is_full
+from tune_fmnist.base.metrics import DIVERGED_SCORE, score_of
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED, Status
 from tune_fmnist.models.config import config_id
 from tune_fmnist.store.checkpoints import Checkpoints
@@ -63,6 +64,7 @@ class TrialTables:
         self.counts: Counter[str] = Counter()
         self.epochs = 0
         self.best: Row | None = None
+        self._accuracies: defaultdict[int, list[float]] = defaultdict(list)
         self.trouble: str | None = None
         self._settled, self._epochs = to_table([], TRIALS), to_table([], EPOCHS)
         self._new_epochs: list[Row] = []
@@ -75,9 +77,12 @@ class TrialTables:
             self._read()
 
     def _read(self) -> None:
-        """Read the tables; epochs count only if their trial was published too."""
+        """Read the tables; epochs count only if their trial was published too.
+
+        The scores are made of the epochs once more: those of earlier releases were the best epoch's accuracy.
+        """
         rows = [
-            {name: value for name, value in row.items() if value is not None}
+            {name: value for name, value in row.items() if value is not None and name != "score"}
             for row in read(self._paths.trials, TRIALS).to_pylist()
         ]
         for number, count in Counter(row["number"] for row in rows).items():
@@ -101,16 +106,21 @@ class TrialTables:
     def reported(self) -> list[Row]:
         """Return the epochs read from the disk, in the order of their reports.
 
-        Each has its number, epoch and val_accuracy, and ``finite``, whether the training loss was.
+        Each has its number, epoch and the score after it, and ``finite``, whether the training loss was.
         """
         numbers = {trial["trial_id"]: number for number, trial in self.trials.items()}
-        columns = ["trial_id", "epoch", "val_accuracy", "train_loss"]
-        rows = self._epochs.sort_by("reported_at").select(columns).to_pylist()
-        return [
-            {"number": numbers[row["trial_id"]], "epoch": row["epoch"], "val_accuracy": row["val_accuracy"]}
-            | {"finite": math.isfinite(row["train_loss"])}
-            for row in rows
-        ]
+        accuracies: defaultdict[int, list[float]] = defaultdict(list)
+        told = []
+        # The clocks of two nodes may differ: a trial's epochs are scored by their number.
+        rows = self._epochs.sort_by("epoch").to_pylist()
+        for row in rows:
+            number, finite = numbers[row["trial_id"]], math.isfinite(row["train_loss"])
+            if finite:
+                accuracies[number].append(row["val_accuracy"])
+            score = score_of(accuracies[number]) if finite else DIVERGED_SCORE
+            told.append({"number": number, "epoch": row["epoch"], "score": score, "finite": finite})
+        order = sorted(range(len(rows)), key=lambda place: rows[place]["reported_at"])
+        return [told[place] for place in order]
 
     @property
     def last_report(self) -> datetime | None:
@@ -180,10 +190,13 @@ class TrialTables:
         trial |= {"val_accuracy": row["val_accuracy"], "val_loss": row["val_loss"], "epochs": row["epoch"]}
         self.epochs += 1
         trial["seconds"] += row["train_seconds"] + row["eval_seconds"] + row["overhead_seconds"]
-        if math.isfinite(row["train_loss"]) and row["val_accuracy"] > trial.get("best_val_accuracy", -math.inf):
-            accuracy = row["val_accuracy"]
-            trial |= {"best_val_accuracy": accuracy, "best_epoch": row["epoch"], "score": accuracy}
-            self._rank([trial] if self.best is None else [trial, self.best])
+        if math.isfinite(row["train_loss"]):
+            accuracy, known = row["val_accuracy"], self._accuracies[trial["number"]]
+            known.append(accuracy)
+            trial["score"] = score_of(known)
+            if accuracy > trial.get("best_val_accuracy", -math.inf):
+                trial |= {"best_val_accuracy": accuracy, "best_epoch": row["epoch"]}
+            self._promote(trial)
         self._dirty = True
 
     def end(self, number: int, reason: str | None = None) -> None:
@@ -192,7 +205,7 @@ class TrialTables:
         if trial["epochs"] >= self.max_epochs:
             self._settle(trial, COMPLETED, f"reached {self.max_epochs} epochs")
         else:
-            stopped = f"by ASHA: {trial.get('val_accuracy', math.nan):.4f} after epoch {trial['epochs']} is too low"
+            stopped = f"by ASHA: score {trial.get('score', math.nan):.4f} after epoch {trial['epochs']} is too low"
             self._settle(trial, STOPPED, reason or stopped)
 
     def fail(self, number: int, reason: str) -> None:
@@ -212,9 +225,15 @@ class TrialTables:
         else:
             self._live.discard(trial["number"])
             self._ended.append(trial["number"])
-        if trial is self.best and not counts(trial):
+        if status == COMPLETED:
+            self._promote(trial)
+        elif trial is self.best and not counts(trial):
             self._rank(self.trials.values())
         self._dirty = True
+
+    def _promote(self, trial: Row) -> None:
+        """Let a trial be the best if it ranks first now: more epochs never cost a trial its place."""
+        self._rank([trial] if self.best is None else [trial, self.best])
 
     def _rank(self, trials: Iterable[Row]) -> None:
         self.best = next(iter(ranked(trials)), None)

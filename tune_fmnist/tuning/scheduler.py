@@ -41,8 +41,8 @@ class _InOrder(TrialScheduler):
 class Asha(_InOrder, ASHAScheduler):
     """Asynchronous successive halving (Li et al. 2020), which never stops trial 0.
 
-    Trial 0 is what the others are compared with: its best epoch is chosen over the same length as theirs, and so is
-    the number of epochs for which it is retrained.  There is one bracket, so that nothing is drawn at random.
+    Trial 0 is what the others are compared with: it is trained for the same length.  There is one bracket, so that
+    nothing is drawn at random.
     """
 
     def __init__(self, max_epochs: int) -> None:
@@ -59,7 +59,7 @@ class Asha(_InOrder, ASHAScheduler):
         )
 
     def resume(self, epochs: Iterable[Mapping[str, Any]]) -> None:
-        """Fill the rungs with what an interrupted search reported: rows with number, epoch and val_accuracy, in order.
+        """Fill the rungs with what an interrupted search reported: rows with number, epoch and score, in order.
 
         A trial that goes on is judged at a rung only once: trials are known by their number, not by Ray's name.
         """

@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.base.vocabulary import RUNNING, Origin, SearcherName
 from tune_fmnist.models.config import Config, baseline
-from tune_fmnist.store.jobs import JOB, METRIC, RESULT, EpochResult, TrialJob
+from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.tuning.methods import SEARCHER_ARGUMENTS
 from tune_fmnist.tuning.space import CategoricalParameter, IntParameter, Parameter, Space, Value
@@ -31,8 +31,9 @@ SAMPLERS: Final[dict[SearcherName, Callable[..., BaseSampler]]] = {
 class OptunaSearcher(Searcher):
     """Suggests configurations of a space from an Optuna study, and tells the study how each trial really ended.
 
-    A trial that reached the last epoch is COMPLETE with its best validation accuracy, one that ended earlier is PRUNED
-    with its last step, one that diverged or failed is FAIL.  Ray's own ``OptunaSearch`` tells all of them COMPLETE.
+    Each epoch is a step with the score after it.  A trial that reached the last epoch is COMPLETE with its last step's
+    score, one that ended earlier is PRUNED with it, one that diverged or failed is FAIL.  Ray's own ``OptunaSearch``
+    tells all of them COMPLETE.
 
     Trial 0 is the baseline.  If it lies outside the space, the study holds it as a FAIL without
     parameters, the one state that no sampler learns from.
@@ -137,7 +138,7 @@ class OptunaSearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Report an epoch that is not the trial's last."""
         if trial_id in self._running:
-            self._running[trial_id].report(result[RESULT])
+            self._running[trial_id].report(result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the study how a trial ended; ``result`` is what it reported last."""
@@ -146,15 +147,14 @@ class OptunaSearcher(Searcher):
         running = self._running.pop(trial_id)
         if running.ended:
             return
-        last: EpochResult | None = result[RESULT] if result else None
-        if error or last is None or last.diverged:
+        if error or not result or result[RESULT].diverged:
             self.study.tell(running.trial, state=TrialState.FAIL)
         else:
-            running.report(last)
-            if last.epoch < self._max_epochs:
+            running.report(result)
+            if result["epoch"] < self._max_epochs:
                 self.study.tell(running.trial, state=TrialState.PRUNED)
             else:
-                self.study.tell(running.trial, max(running.steps.values()))
+                self.study.tell(running.trial, running.steps[max(running.steps)])
         self._journal.sync()
 
     def finish(self) -> None:
@@ -174,7 +174,7 @@ class OptunaSearcher(Searcher):
 
 
 class _Running(NamedTuple):
-    """A trial that has been suggested, the validation accuracies reported for it, and its state when it was."""
+    """A trial that has been suggested, the scores reported for it by epoch, and its state when it was."""
 
     trial: optuna.Trial
     steps: dict[int, float]
@@ -184,11 +184,12 @@ class _Running(NamedTuple):
     def ended(self) -> bool:
         return self.state.is_finished()
 
-    def report(self, result: EpochResult) -> None:
+    def report(self, result: Mapping[str, Any]) -> None:
         # A trial that was cut off reports what it had reported before once more.
-        if result.epoch not in self.steps and not self.ended:
-            self.steps[result.epoch] = result.val_accuracy
-            self.trial.report(result.val_accuracy, result.epoch)
+        epoch, score = result["epoch"], result[METRIC]
+        if epoch not in self.steps and not self.ended:
+            self.steps[epoch] = score
+            self.trial.report(score, epoch)
 
 
 def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:

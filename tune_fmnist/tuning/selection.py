@@ -16,7 +16,8 @@ from tune_fmnist.store.record import SearchRecord
 def choose(trials: Iterable[Mapping[str, Any]], record: SearchRecord, *, top_k: int, seeds: int) -> list[RetrainJob]:
     """Return the retrains: the ``top_k`` configurations by score and the baseline, each with ``seeds`` seeds.
 
-    A configuration is trained for the epochs at which its validation accuracy was highest.
+    Each is trained for the search's longest length, also one whose trial was stopped before.  Searches of releases that
+    scored a trial by its best epoch are retrained to that epoch, as their earlier retrains were.
 
     Args:
         trials: the rows of ``trials.parquet``.
@@ -32,7 +33,7 @@ def choose(trials: Iterable[Mapping[str, Any]], record: SearchRecord, *, top_k: 
         best.setdefault(row["config_id"], row)
     first = config_id(baseline(record.model))
     if first not in best:
-        what, hint = "the baseline, trial 0, has no validation accuracy", "see its reason, and search again"
+        what, hint = "the baseline, trial 0, has no score", "see its reason, and search again"
         raise InputError(what, file=record.name, key="trials.parquet: number 0", hint=hint)
     ranks: dict[str, int | None] = {name: rank for rank, name in enumerate(list(best)[:top_k], start=1)}
     ranks.setdefault(first, None)
@@ -45,12 +46,14 @@ def choose(trials: Iterable[Mapping[str, Any]], record: SearchRecord, *, top_k: 
 
 def _job(row: Mapping[str, Any], rank: int | None, seed: int, record: SearchRecord) -> RetrainJob:
     seconds_per_epoch = row["seconds"] / row["epochs"] * record.images / record.train_size
+    epochs = record.max_epochs if record.scored_epochs else row["best_epoch"]
     return RetrainJob(
         config=to_config(tables.config_values(row), file="trials.parquet"),
         rank=rank,
         seed=seed,
-        epochs=row["best_epoch"],
+        epochs=epochs,
         horizon=record.max_epochs,
+        score=row["score"],
         best_val_accuracy=row["best_val_accuracy"],
-        expected_seconds=seconds_per_epoch * row["best_epoch"],
+        expected_seconds=seconds_per_epoch * epochs,
     )

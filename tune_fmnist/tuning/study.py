@@ -35,11 +35,10 @@ _FIXED: Final = "fixed_params"
 
 
 class Told(NamedTuple):
-    """A trial as the tables have it: ``steps`` are the validation accuracies of the epochs whose loss is finite."""
+    """A trial as the tables have it: ``steps`` are the scores after the epochs whose loss is finite."""
 
     config: Config
     status: Status
-    best: float | None
     steps: dict[int, float]
 
 
@@ -66,13 +65,13 @@ def told_by_tables(
     steps: defaultdict[int, dict[int, float]] = defaultdict(dict)
     for row in epochs:
         if row["finite"]:
-            steps[row["number"]][row["epoch"]] = row["val_accuracy"]
+            steps[row["number"]][row["epoch"]] = row["score"]
     for number, row in trials.items():
         if row["seed"] != (expected := derived_seed(seed, number)):
             what = f"trial {number} has seed {row['seed']}, and {expected} by the seed {seed} of search.json"
             raise InputError(what, file=file, key="seed", hint="restore both files as they were together")
     return {
-        number: Told(to_config(config_values(row)), row["status"], row.get("best_val_accuracy"), steps[number])
+        number: Told(to_config(config_values(row)), row["status"], steps[number])
         for number, row in sorted(trials.items())
     }
 
@@ -172,11 +171,9 @@ def _of_tables(told: Told, space: Space) -> FrozenTrial:
     state, value = TrialState.FAIL, None
     if told.status == RUNNING:
         state = TrialState.RUNNING
-    elif told.status == COMPLETED and told.best is not None:
-        state, value = TrialState.COMPLETE, told.best
-    elif told.status == STOPPED and told.steps:
-        # As Optuna has it: the last value.
-        state, value = TrialState.PRUNED, told.steps[max(told.steps)]
+    elif told.status in (COMPLETED, STOPPED) and told.steps:
+        state = TrialState.COMPLETE if told.status == COMPLETED else TrialState.PRUNED
+        value = told.steps[max(told.steps)]
     return create_trial(
         state=state,
         value=value,

@@ -15,6 +15,7 @@ from rich.console import Console
 from tune_fmnist.base import provenance, signals
 from tune_fmnist.base.errors import InputError, unknown
 from tune_fmnist.base.files import is_full
+from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName
 from tune_fmnist.reporting.progress import console
 from tune_fmnist.store.retrain_tables import read_tables
@@ -177,6 +178,10 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
     record, resumes = session.record, session.options.resume
     if resumes:
         record.resume(trials.last_report, searches=searches)
+        if searches and record.scored_epochs is None:
+            # Tables of an earlier release hold other scores.
+            trials.publish(now=True)
+            record.scored_epochs = SCORED_EPOCHS
     record.state, record.time_budget_seconds = "running", session.options.time_budget
     record.versions, record.hardware = provenance.versions(), provenance.hardware()
     record.git_commit = provenance.git_commit()

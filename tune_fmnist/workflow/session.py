@@ -17,6 +17,7 @@ from rich.console import Console
 from tune_fmnist import data
 from tune_fmnist.base import signals
 from tune_fmnist.base.errors import FailedError, InputError
+from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import FAILED, FASHION_MNIST
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.utilisation import utilisation
@@ -109,6 +110,7 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
             train_size=len(split.train.labels),
             validation_size=len(split.validation.labels),
             split_hash=split.hash,
+            scored_epochs=SCORED_EPOCHS,
             storage=str(mirror.storage) if mirror else None,
         )
         yield Session(options, record, space, paths, mirror, source, images, split, out)

@@ -1,4 +1,4 @@
-"""The trials by epoch, and the best of them so far by time."""
+"""The trials by epoch, and the best score so far by time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tune_fmnist.base.vocabulary import DIVERGED, FAILED, STOPPED
+from tune_fmnist.base.vocabulary import COMPLETED, STOPPED
 from tune_fmnist.reporting.figures.style import (
     BLACK,
     BLUE,
@@ -65,10 +65,10 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, ranked: pd.DataF
     """
     best = ranked.iloc[0]
     stopped = int((trials["status"] == STOPPED).sum())
-    title = f"Trial {best['number']} reached {percent(best['best_val_accuracy'])} in epoch {best['best_epoch']:.0f}"
+    title = f"Trial {best['number']} ranks first with a score of {percent(best['score'])}"
     title += f"; {stopped} of {len(trials)} trials were stopped early" if stopped else f", the best of {len(trials)}"
     floor = epochs["val_accuracy"].max() - DEPTH
-    caption = "Validation accuracy after each epoch, one line per trial"
+    caption = "Validation accuracy after each epoch, one line per trial; in the legend, scores"
     if epochs["val_accuracy"].min() < floor:
         caption += f"; what lies under {percent(floor, 0)} is cut off"
     top = ranked.loc[ranked["number"] != 0, "number"].tolist()[: len(_TOP)]
@@ -87,9 +87,9 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, ranked: pd.DataF
 def _curve(number: int, trial: pd.Series[Any], rows: pd.DataFrame, *, is_top: bool) -> Curve:
     points = rows["epoch"].tolist(), rows["val_accuracy"].tolist()
     if number == 0:
-        return Curve("baseline", f"trial 0, the baseline: {percent(trial['best_val_accuracy'])}", *points)
+        return Curve("baseline", f"trial 0, the baseline: {percent(trial['score'])}", *points)
     if is_top:
-        return Curve("top", f"trial {number}: {percent(trial['best_val_accuracy'])}", *points)
+        return Curve("top", f"trial {number}: {percent(trial['score'])}", *points)
     kind: Literal["stopped early", "other trials"] = "stopped early" if trial["status"] == STOPPED else "other trials"
     return Curve(kind, kind, *points)
 
@@ -126,30 +126,30 @@ class BestSoFar:
 
 
 def best_so_far(trials: pd.DataFrame, epochs: pd.DataFrame, published: float | None) -> BestSoFar:
-    """Return the best validation accuracy by the time since the first start.
+    """Return the best score of the trials that had reached the last epoch, by the time since the first start.
 
     Args:
-        trials: rows of ``trials.parquet``.
-        epochs: rows of ``epochs.parquet``, at least one of a trial that did not diverge or fail.
+        trials: rows of ``trials.parquet``, at least one of a trial that reached the last epoch.
+        epochs: rows of ``epochs.parquet``.
         published: the baseline's published validation accuracy, None if it is not comparable.
     """
-    lost = trials.loc[trials["status"].isin([DIVERGED, FAILED]), "trial_id"]
-    kept = epochs[~epochs["trial_id"].isin(lost)].sort_values("reported_at")
-    began = min(trials["started_at"].min(), kept["reported_at"].min())
-    seconds = (kept["reported_at"] - began).dt.total_seconds().to_numpy()
-    best = kept["val_accuracy"].cummax().to_numpy()
-    reached = float(trials.loc[trials["number"] == 0, "best_val_accuracy"].max())
+    ends = epochs.groupby("trial_id")["reported_at"].max().rename("ended_at")
+    kept = trials[trials["status"] == COMPLETED].join(ends, on="trial_id").sort_values("ended_at")
+    began = min(trials["started_at"].min(), epochs["reported_at"].min())
+    seconds = (kept["ended_at"] - began).dt.total_seconds().to_numpy()
+    best = kept["score"].cummax().to_numpy()
+    reached = float(trials.loc[trials["number"] == 0, "score"].max())
     baseline = None if math.isnan(reached) else reached
     after = duration(float(seconds[best.argmax()]))
-    title = f"The best validation accuracy, {percent(best[-1])}, was reached after {after}"
+    title = f"The best score, {percent(best[-1])}, was reached after {after}"
     if baseline is not None and best[-1] > baseline:
         title += f"; the baseline's was passed after {duration(float(seconds[(best > baseline).argmax()]))}"
-    caption = f"The best validation accuracy so far, of {counted(len(trials), 'trial')}, by wall time."
+    caption = f"The best score so far of the {counted(len(kept), 'trial')} that reached the last epoch, by wall time."
     return BestSoFar(title, caption, seconds.tolist(), best.tolist(), baseline, published)
 
 
 def draw_best_so_far(data: BestSoFar) -> Figure:
-    """Draw the best validation accuracy by time."""
+    """Draw the best score by time."""
     figure, axes = panel(data.title)
     scale, unit = (60.0, "minutes") if data.seconds[-1] >= 120 else (1.0, "seconds")
     times = [seconds / scale for seconds in data.seconds]
@@ -164,6 +164,6 @@ def draw_best_so_far(data: BestSoFar) -> Figure:
         axes.axhline(data.published, color=VERMILION, linestyle=":", label=label)
         shown.append(data.published)
     accuracy_axis(axes, shown)
-    axes.set(xlabel=f"{unit} since the first trial started", ylabel="validation accuracy", xlim=(0.0, None))
+    axes.set(xlabel=f"{unit} since the first trial started", ylabel="score", xlim=(0.0, None))
     axes.legend(loc="lower right")
     return figure
