@@ -7,6 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypedDict
 
@@ -67,9 +68,11 @@ def _torch() -> tuple[str, list[tuple[str, float]]]:
     """Return why Torch cannot be used, and its GPUs."""
     gpus = []
     try:
+        # Each node tries it in a process of its own, and says where it fails; the driver goes on without Torch.
         import torch
-        import torchvision  # noqa: F401 -- made for another Torch, it fails here
 
+        # Made for another Torch, it fails here.
+        import_module("torchvision")
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
             gpus.append((torch.cuda.get_device_name(index), 1 - free / total))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Literal
 
 import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, WorkerCrashedError
@@ -15,88 +13,15 @@ from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, Wor
 from tune_fmnist import data
 from tune_fmnist.base import signals
 from tune_fmnist.base.errors import last_line
-from tune_fmnist.base.metrics import class_accuracy
-from tune_fmnist.base.vocabulary import FASHION_MNIST
-from tune_fmnist.models.config import Config
-from tune_fmnist.models.saved import Arrays
 from tune_fmnist.runtime import head
 from tune_fmnist.runtime.slots import Placement, Slots
 from tune_fmnist.store.jobs import RetrainJob, RetrainResult, Tested, Trained
 from tune_fmnist.store.retrain_tables import RetrainTables
 
-if TYPE_CHECKING:
-    from tune_fmnist.training.fit import EpochMetrics
-
 RETRIES: Final = 3
 """How often a training or a test whose process or node was lost is run again."""
 
 _LOST: Final = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
-
-
-def train(job: RetrainJob, images: data.Images, gpu: bool, threads: int) -> Trained:
-    """Train one job on all training images; runs as a Ray task, which has no access to the test images.
-
-    Args:
-        job: what to train.
-        images: all training images.
-        gpu: whether to train on the GPU that this process sees.
-        threads: processor threads, 1 or more.
-    """
-    # The driver imports this module and never trains: Torch takes two seconds to import.
-    from tune_fmnist.training import device, fit
-
-    started = time.perf_counter()
-    processor, precision = device.use_device(gpu=gpu, threads=threads)
-    epochs: list[EpochMetrics] = []
-    fitted = fit.fit(
-        job.config,
-        device.to_device(images, processor, precision),
-        None,
-        epochs=job.epochs,
-        horizon=job.horizon,
-        seed=job.seed,
-        on_epoch=lambda metrics, state: epochs.append(metrics),
-    )
-    return Trained(
-        epochs=[metrics._asdict() for metrics in epochs],
-        train_size=len(images.labels),
-        train_loss=fitted.last.train_loss,
-        train_seconds=time.perf_counter() - started,
-        parameters=sum(weight.numel() for weight in fitted.model.parameters()),
-        node=platform.node(),
-        device=processor.type,
-        precision=precision,
-        weights={name: value.cpu().numpy() for name, value in fitted.model.state_dict().items()},
-    )
-
-
-def evaluate(config: Config, weights: Arrays, sealed: data.Images, threads: int) -> Tested:
-    """Test one trained model, as whoever loads it would get it: float32, on a processor; runs as a Ray task.
-
-    Args:
-        config: of the model.
-        weights: of the model.
-        sealed: the test images.
-        threads: processor threads, 1 or more.
-    """
-    # The driver imports this module and never tests a model.
-    from tune_fmnist.models import networks
-    from tune_fmnist.training import device, fit
-
-    started = time.perf_counter()
-    processor, _ = device.use_device(gpu=False, threads=threads)
-    images = device.to_device(sealed, processor, "float32")
-    logits = fit.predict(networks.restored(config, weights), images)
-    loss, accuracy = fit.score(logits, images.labels)
-    confidence, predicted = (part.numpy() for part in logits.softmax(1).max(1))
-    return Tested(
-        test_accuracy=accuracy,
-        test_loss=loss,
-        class_accuracy=class_accuracy(sealed.labels, predicted, len(FASHION_MNIST.classes)).tolist(),
-        test_seconds=time.perf_counter() - started,
-        predicted=predicted.astype("int8"),
-        confidence=confidence,
-    )
 
 
 def run_retrains(
@@ -154,6 +79,14 @@ class _Stage:
     lost: int = 0
 
 
+def _in_its_process(step: Literal["train", "evaluate"], *given: Any) -> Any:
+    """Run a step of a retrain with what ``training.retrain`` wants for it; runs as a Ray task."""
+    # The driver imports this module and never trains or tests a model: Torch takes two seconds to import.
+    from tune_fmnist.training import retrain
+
+    return retrain.train(*given) if step == "train" else retrain.evaluate(*given)
+
+
 class _Tasks:
     """What Ray runs.  A training that is lost Ray runs again; a test it never does, for each needs a row of its own."""
 
@@ -162,15 +95,19 @@ class _Tasks:
         self._images, self._sealed = ray.put(images), ray.put(sealed)
         self._gpu, self._threads = placement.gpus > 0, max(1, int(placement.cpus))
         spread = {"num_cpus": placement.cpus, "scheduling_strategy": "SPREAD"}
-        self._train = ray.remote(train).options(num_gpus=placement.gpus, max_retries=RETRIES, **spread)
-        self._evaluate = ray.remote(evaluate).options(max_retries=0, **spread)
+        task = ray.remote(_in_its_process)
+        self._train = task.options(name="train", num_gpus=placement.gpus, max_retries=RETRIES, **spread)
+        self._evaluate = task.options(name="evaluate", max_retries=0, **spread)
 
     def train(self, stage: _Stage) -> ray.ObjectRef[Any]:
-        return self._train.remote(stage.job, self._images, self._gpu, self._threads)
+        ref: ray.ObjectRef[Any] = self._train.remote("train", stage.job, self._images, self._gpu, self._threads)
+        return ref
 
     def test(self, stage: _Stage) -> ray.ObjectRef[Any]:
         assert stage.trained is not None
-        return self._evaluate.remote(stage.job.config, stage.trained.weights, self._sealed, self._threads)
+        config, weights = stage.job.config, stage.trained.weights
+        ref: ray.ObjectRef[Any] = self._evaluate.remote("evaluate", config, weights, self._sealed, self._threads)
+        return ref
 
 
 def _next(stage: _Stage, ref: ray.ObjectRef[Any]) -> RetrainResult | None:

@@ -21,7 +21,7 @@ from tune_fmnist.base import signals
 from tune_fmnist.data.images import Split
 from tune_fmnist.runtime import head, ray_private
 from tune_fmnist.runtime.slots import Placement, Slots
-from tune_fmnist.runtime.worker import trainable
+from tune_fmnist.runtime.trainable import trainable
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.store.jobs import JOB, RESULT, EpochResult, TrialJob
 from tune_fmnist.store.trial_tables import TrialTables

@@ -1,4 +1,4 @@
-"""One trial in one process: a function that Ray Tune runs around ``fit``."""
+"""One trial in one process, with or without Ray: training, checkpoints and results around ``fit``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import faulthandler
 import platform
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from tune_fmnist.base.vocabulary import Precision
 from tune_fmnist.data.images import Split
 from tune_fmnist.store.checkpoints import Checkpoints
-from tune_fmnist.store.folder import Folder
-from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
+from tune_fmnist.store.jobs import EpochResult, TrialJob
 
 if TYPE_CHECKING:
     from tune_fmnist.training.fit import EpochMetrics, State
@@ -137,31 +136,3 @@ def _watch(timeout: float | None) -> None:
         faulthandler.cancel_dump_traceback_later()
     else:
         faulthandler.dump_traceback_later(timeout, exit=True)
-
-
-def trainable(config: dict[str, Any], split: Split, checkpoints: Folder, timeout: float | None) -> None:
-    """The function that Ray Tune runs: one call per trial, in a process that has run other trials before.
-
-    Args:
-        config: holds the trial's job.
-        checkpoints: the folder with a folder for each trial's checkpoints, on a storage that every node reaches.
-    """
-    from ray import tune  # this module is imported by the command that runs one trial without Ray
-
-    job = cast(TrialJob, config[JOB])
-    resources = tune.get_context().get_trial_resources().required_resources
-    results: list[EpochResult] = []
-
-    def report(result: EpochResult) -> None:
-        results.append(result)
-        tune.report(told_to_ray(results))
-
-    run_trial(
-        job,
-        split,
-        report,
-        gpu=resources.get("GPU", 0) > 0,
-        threads=max(1, int(resources.get("CPU", 1))),
-        checkpoints=Checkpoints(checkpoints, job.number, of=job.identity),
-        timeout=timeout,
-    )
