@@ -17,17 +17,16 @@ import ray
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from ray import tune
 
-from tests import records
-from tests.records import make_record, make_result
+from benchmarks import simulated
+from tests.records import make_record
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, STOPPED, Origin, SearcherName
 from tune_fmnist.models.config import baseline
 from tune_fmnist.runtime.ray_session import running_ray
 from tune_fmnist.runtime.slots import place
 from tune_fmnist.runtime.trials import Limits, Trainable, run_trials
-from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
+from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.scheduler import SCHEDULERS
@@ -36,8 +35,8 @@ from tune_fmnist.tuning.space import Space, default_space, from_values, read_spa
 
 MAX_EPOCHS = 9
 
-# A test module cannot be imported by Ray's processes: its functions travel by value.
-for module in (sys.modules[__name__], records):
+# Ray's processes cannot import these modules: their functions travel by value.
+for module in (sys.modules[__name__], simulated):
     ray.cloudpickle.register_pickle_by_value(module)
 
 
@@ -65,9 +64,7 @@ def curve(job: TrialJob, *, diverges: bool = False) -> None:
     for epoch in range(1, job.max_epochs + 1):
         diverged = diverges and epoch == 2
         accuracy = 0.1 if diverged else (1 - abs(job.config.dropout - 0.2)) * (1 - 0.5 / epoch)
-        times = {"train_seconds": 0.0, "eval_seconds": 0.0, "overhead_seconds": 0.0, "reported_at": time.time()}
-        results.append(make_result(epoch, accuracy, train_loss=math.nan if diverged else 1.0 / epoch, **times))
-        tune.report(told_to_ray(results))
+        simulated.tell(results, accuracy, train_loss=math.nan if diverged else 1.0 / epoch)
         if diverged:
             return
 
