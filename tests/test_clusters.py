@@ -256,18 +256,18 @@ def test_a_slurm_job_is_one_command_whether_it_is_requeued_or_not(tmp_path: Path
         # More than a pipe holds: who reads the first line only ends it by a signal, which is an error there.
         ("scontrol", "seq -f n%g 20000"),
         ("getent", "echo 10.0.0.1"),
-        ("ray", ""),
         ("srun", 'echo "$@"'),
     ):
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\n{line}\n")
         program.chmod(0o755)
     script = re.sub(r"(?m)^storage=\S+", "storage=s3://bucket/searches", SLURM.read_text())
+    (tmp_path / "python").symlink_to(sys.executable)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_NODELIST": "n", "SLURM_NNODES": "2"}
     done = subprocess.run(
-        ["bash", "-c", script],
+        ["bash", "-c", f"umask 022\n{script}"],
         cwd=tmp_path,
-        env=environment | {"SLURM_CPUS_PER_TASK": "4"},
+        env=environment | {"SLURM_CPUS_PER_TASK": "4", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
@@ -276,6 +276,7 @@ def test_a_slurm_job_is_one_command_whether_it_is_requeued_or_not(tmp_path: Path
     assert line == (
         "--address 10.0.0.1:6379 --storage s3://bucket/searches --name night --model cnn --trials 200 --resume"
     )
+    assert stat.S_IMODE((tmp_path / ".ray" / "auth_token").stat().st_mode) == 0o600
 
 
 @pytest.fixture
@@ -358,6 +359,7 @@ def test_a_search_without_a_name_gets_one(said: Path, capsys: pytest.CaptureFixt
         (["--name", "night"], "^--model: missing; use ann or cnn$"),
         ([], "^--model: missing; use ann or cnn$"),
         (["--resume"], "^--name: missing; name the search that --resume goes on with$"),
+        (["--model", "ann", "--results-dir", "/data"], "^--results-dir: invalid value '/data'; leave it out: "),
         (["--resume", "--name=../night"], r"^--name: '\.\./night' is not a folder's name; "),
     ],
 )

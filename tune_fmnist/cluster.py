@@ -157,6 +157,9 @@ def _options(arguments: list[str]) -> Options:
     given = typer.main.get_command(app).make_context("cluster submit FILE --", [*arguments]).params
     del given["debug"]
     options = Options.of(**given)
+    if options.results_dir != Options().results_dir:
+        what, hint = f"invalid value {str(options.results_dir)!r}", f"leave it out: on the head it is {_RESULTS}"
+        raise InputError(what, key="--results-dir", hint=hint)
     if options.resume:
         resumed_name(options)
     else:
