@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.conftest import Cluster
 from tests.faults.harness import Hurt, Run
 from tests.faults.test_signals import caught
 from tests.reliability import Note
@@ -134,23 +135,12 @@ def test_the_loss_of_rays_process_on_this_machine_is_noticed(hurt: Hurt, count: 
 
 
 @pytest.mark.faults
-def test_the_loss_of_a_joined_clusters_head_is_noticed(hurt: Hurt, count: Note) -> None:
-    cluster = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.cluster"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert cluster.stdin is not None
-    assert cluster.stdout is not None
-    try:
-        address = cluster.stdout.readline().strip()
-        hurt.arguments += (*SMALL, "--scheduler", "fifo", "--no-retrain")
-        run = hurt.start("--address", address)
-        assert run.await_line(start="trial ")
-        print("which is the head", file=cluster.stdin, flush=True)
-        lost(run, int(cluster.stdout.readline()))
-        assert state(hurt) == "failed"
-    finally:
-        cluster.stdin.close()
-        cluster.wait()
+def test_the_loss_of_a_joined_clusters_head_is_noticed(hurt: Hurt, count: Note, cluster: Cluster) -> None:
+    hurt.arguments += (*SMALL, "--scheduler", "fifo", "--no-retrain")
+    run = hurt.start("--address", cluster.address)
+    assert run.await_line(start="trial ")
+    lost(run, cluster.head())
+    assert state(hurt) == "failed"
     hurt.finish()
     count("joined cluster's head killed", 1, hurt.check(trials=4))
 

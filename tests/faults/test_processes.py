@@ -1,16 +1,15 @@
-"""A trial's process, Ray's own and a whole node are killed."""
+"""A trial's process and a whole node are killed."""
 
 from __future__ import annotations
 
 import os
 import resource
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.faults.conftest import Cluster
 from tests.faults.harness import Hurt, Run
 from tests.reliability import Note
 from tune_fmnist.store import tables
@@ -88,40 +87,17 @@ def test_a_trial_that_runs_out_of_memory(hurt: Hurt, count: Note, tmp_path: Path
 
 
 @pytest.mark.faults
-def test_the_loss_of_ray_ends_the_search_and_it_can_be_resumed(hurt: Hurt, count: Note) -> None:
-    hurt.arguments += ("--trials", "10", "--top-k", "1", "--retrain-seeds", "1")
+def test_the_trials_of_a_lost_node_complete_on_the_other(hurt: Hurt, count: Note, cluster: Cluster) -> None:
+    hurt.arguments += (*ALL_EPOCHS, "--address", cluster.address)
     run = hurt.start()
-    assert run.await_line(start="trial ", count=2)
-    (raylet,) = run.processes("raylet/raylet ")
-    os.kill(raylet, signal.SIGKILL)
-    assert run.ended() in (1, 130), (run.said, run.lines)
-    hurt.finish()
-    count("raylet killed", 1, hurt.check(trials=10, retrains=True))
-
-
-@pytest.mark.faults
-def test_the_trials_of_a_lost_node_complete_on_the_other(hurt: Hurt, count: Note) -> None:
-    cluster = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.cluster"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert cluster.stdin is not None
-    assert cluster.stdout is not None
-    try:
-        address = cluster.stdout.readline().strip()
-        hurt.arguments += (*ALL_EPOCHS, "--address", address)
-        run = hurt.start()
-        assert run.await_line(start="trial ")
-        hurt.observe()
-        print("lose one", file=cluster.stdin, flush=True)
-        assert cluster.stdout.readline() == "lost\n"
-        assert run.ended() == 0, run.said
-        assert "2 slots" in "\n".join(run.lines)
-        rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
-        assert [row["status"] for row in rows] == ["completed"] * 4
-        count("node of two lost", 1, hurt.check(trials=4))
-    finally:
-        cluster.stdin.close()
-        cluster.wait()
+    assert run.await_line(start="trial ")
+    hurt.observe()
+    cluster.lose_node()
+    assert run.ended() == 0, run.said
+    assert "2 slots" in "\n".join(run.lines)
+    rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
+    assert [row["status"] for row in rows] == ["completed"] * 4
+    count("node of two lost", 1, hurt.check(trials=4))
 
 
 @pytest.mark.faults
