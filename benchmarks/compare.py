@@ -86,6 +86,7 @@ def compete(contender: str, job: Job, size: Size) -> tuple[dict[str, Any], pd.Da
     if contender == "tune_fmnist":
         arguments = {
             "--model": job.model, "--trials": job.trials, "--max-epochs": job.max_epochs, "--seed": job.seed,
+            "--split-seed": job.seed,
             "--max-concurrent": job.slots, "--data-root": job.data_root, "--results-dir": scratch, "--name": "search",
         }  # fmt: skip
         if size.images:

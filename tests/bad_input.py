@@ -43,6 +43,7 @@ OPTIONS: Final[dict[str, str]] = {
     f"{SEARCH} --trials 10000000000": "--trials: invalid value 10000000000; must be at most 1000000000",
     f"{SEARCH} --seed -1": "--seed: invalid value -1; ",
     f"{SEARCH} --seed 4294967296": "--seed: invalid value 4294967296; ",
+    f"{SEARCH} --split-seed -1": "--split-seed: invalid value -1; ",
     f"{SEARCH} --cpus-per-trial 0": "--cpus-per-trial: invalid value 0.0; ",
     f"{SEARCH} --cpus-per-trial inf": "--cpus-per-trial: invalid value inf; ",
     f"{SEARCH} --cpus-per-trial 0.00001": "--cpus-per-trial: invalid value 1e-05; must be at least 0.01",
@@ -95,6 +96,7 @@ OPTIONS: Final[dict[str, str]] = {
     f"search --resume --name {'n' * 101}": "--name: a name of 101 characters, 'nnnnnnnnnnnnnnnnnnnn'..., is too long; ",
     f"{RESUME} --model cnn": f"{RECORD}--model: 'cnn' is not the search's 'ann'; ",
     f"{RESUME} --seed 1": f"{RECORD}--seed: 1 is not the search's 0; ",
+    f"{RESUME} --split-seed 1": f"{RECORD}--split-seed: 1 is not the search's 0; ",
     f"{RESUME} --trials 5": f"{RECORD}--trials: 5 trials are fewer than the search's 6; ",
     f"{RESUME} --max-epochs 6": f"{RECORD}--max-epochs: 6 is not the search's 5; ",
     f"{RESUME} --searcher gp": f"{RECORD}--searcher: 'gp' is not the search's 'tpe'; ",
@@ -470,12 +472,12 @@ RECORDS: Final[dict[str, tuple[Callable[[SearchPaths], object], str, str]]] = {
     "trials of another status": (
         table(column("status", lambda cells: pa.array(["done"] * len(cells)))),
         RETRAIN,
-        "fake: trials.parquet: number 0: the baseline, trial 0, has no validation accuracy; ",
+        "fake: trials.parquet: number 0: the baseline, trial 0, has no score; ",
     ),
     "no trial with an accuracy": (
         table(column("score", lambda cells: pa.nulls(len(cells), pa.float64()))),
         RETRAIN,
-        "fake: trials.parquet: number 0: the baseline, trial 0, has no validation accuracy; ",
+        "fake: trials.parquet: number 0: the baseline, trial 0, has no score; ",
     ),
     "a trial that cannot be": (
         table(column("config_dropout", lambda cells: pa.array([2.0] * len(cells)))),

@@ -49,6 +49,7 @@ def record_of(
         "started_at": START,
         "finished_at": START + timedelta(seconds=600),
         "seed": 0,
+        "split_seed": 0,
         "trials": trials,
         "max_epochs": epochs,
         "limit_train": None if images == 60_000 else images,

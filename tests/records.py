@@ -22,6 +22,7 @@ def make_record(**changes: Any) -> SearchRecord:
         "started_at": STARTED,
         "model": "ann",
         "seed": 0,
+        "split_seed": 0,
         "trials": 6,
         "max_epochs": 3,
         "limit_train": None,

@@ -23,7 +23,10 @@ def main(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a parameter; may be repeated")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="how long to train")] = 3,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="of split, weights and order")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="of weights, order and dropout")] = 0,
+    split_seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="of the split, and of --limit-train's images")
+    ] = 0,
     data_root: Annotated[Path | None, typer.Option(help="a torchvision data root [found or fetched]")] = None,
     limit_train: Annotated[int | None, typer.Option(help="use only so many images, for a quick look")] = None,
     debug: Debug = False,
@@ -32,7 +35,7 @@ def main(
     out = console()
     config = to_config({"model": model, **parameters(set_ or [])}, file="--set")
     source = data.locate(data_root, out.print)
-    split = data.split(data.limited(data.read_training(source), limit_train, seed), seed)
+    split = data.split(data.limited(data.read_training(source), limit_train, split_seed), split_seed)
     out.print(f"{config}")
     # Torch takes two seconds to import: a mistake is told before.
     import torch

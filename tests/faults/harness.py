@@ -26,7 +26,8 @@ from tune_fmnist.store import tables
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import ranked
-from tune_fmnist.store.record import RetrainPlan, SearchRecord
+from tune_fmnist.store.record import SearchRecord
+from tune_fmnist.tuning.selection import retrain_seeds
 
 STATES = {
     "completed": TrialState.COMPLETE,
@@ -287,18 +288,19 @@ class Hurt:
         assert self.paths.page.exists()
         assert not [file for file in self.paths.folder.rglob("*") if "partial" in file.name or ".tmp" in file.name]
         assert not list(self.paths.checkpoints.glob("*/*"))
-        unlogged = self._check_retrains(rows, record.retrain_plan) if retrains else None
+        unlogged = self._check_retrains(rows, record) if retrains else None
         return Rows(len(before | dict(epochs)), len(epochs), len(self.again), len(wrong), unlogged)
 
-    def _check_retrains(self, rows: list[dict[str, Any]], plan: RetrainPlan) -> int:
+    def _check_retrains(self, rows: list[dict[str, Any]], record: SearchRecord) -> int:
         """Assert that the best and the baseline are retrained, once with each seed; return the unlogged reads."""
         done = tables.read(self.paths.retrains, tables.RETRAINS).to_pylist()
         best = ranked(rows, ended=True)
-        chosen = list(dict.fromkeys(row["config_id"] for row in best))[: plan.top_k]
+        chosen = list(dict.fromkeys(row["config_id"] for row in best))[: record.retrain_plan.top_k]
         ranks = {row["config_id"]: row["rank"] for row in done if row["rank"]}
         assert ranks == {name: place + 1 for place, name in enumerate(chosen)}
         keys = [(row["config_id"], row["seed"]) for row in done]
-        wanted = {(name, seed) for name in (*chosen, rows[0]["config_id"]) for seed in range(plan.seeds)}
+        seeds = retrain_seeds(record, record.retrain_plan.seeds)
+        wanted = {(name, seed) for name in (*chosen, rows[0]["config_id"]) for seed in seeds}
         assert len(set(keys)) == len(keys)
         assert wanted <= set(keys)
         reads = tables.read(self.paths.test_reads, tables.TEST_READS).to_pylist()

@@ -41,7 +41,14 @@ def test_resuming_a_finished_search(hurt: Hurt, count: Note, tmp_path: Path) -> 
     other.write_text('model = "ann"\n[parameters]\ndropout = { type = "float", low = 0.1, high = 0.2 }\n')
 
     for option, value in (
-        *(("--seed", 1), ("--model", "cnn"), ("--space", other), ("--max-epochs", 8), ("--trials", 3)),
+        *(
+            ("--seed", 1),
+            ("--split-seed", 1),
+            ("--model", "cnn"),
+            ("--space", other),
+            ("--max-epochs", 8),
+            ("--trials", 3),
+        ),
         *(("--searcher", "random"), ("--scheduler", "fifo"), ("--limit-train", 5000)),
     ):
         refused = hurt.start(option, value)

@@ -23,6 +23,7 @@ from tune_fmnist.models.config import baseline, config_id
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.tuning.selection import retrain_seeds
 from tune_fmnist.workflow.search import search
 
 
@@ -69,7 +70,7 @@ def test_retrains_are_the_best_and_the_baseline_with_each_seed(finished: Results
     finished_ones = trials[trials["status"] == "completed"]
     best = finished_ones.sort_values(["score", "number"], ascending=[False, True]).iloc[0]
     first = config_id(baseline("ann"))
-    expected = {(best["config_id"], 0), (best["config_id"], 1), (first, 0), (first, 1)}
+    expected = {(name, seed) for name in (best["config_id"], first) for seed in retrain_seeds(finished.record, 2)}
     assert set(zip(retrains["config_id"], retrains["seed"], strict=True)) == expected
     assert set(retrains.loc[retrains["rank"] == 1, "config_id"]) == {best["config_id"]}
     assert set(retrains["epochs"]) == {3}
@@ -94,9 +95,10 @@ def test_the_best_model_loads_in_two_lines_and_predicts_the_same(finished: Resul
     with torch.inference_mode():
         images = torch.tensor(test.images).unsqueeze(1).float().div(127.5).sub(1.0)
         predicted = model(images).argmax(1).numpy()
-    best = finished.retrains[(finished.retrains["rank"] == 1) & (finished.retrains["seed"] == 0)].iloc[0]
+    (first,) = retrain_seeds(finished.record, 1)
+    best = finished.retrains[(finished.retrains["rank"] == 1) & (finished.retrains["seed"] == first)].iloc[0]
     rows = finished.predictions[
-        (finished.predictions["config_id"] == best["config_id"]) & (finished.predictions["seed"] == 0)
+        (finished.predictions["config_id"] == best["config_id"]) & (finished.predictions["seed"] == first)
     ]
     assert (rows["predicted"].to_numpy() == predicted).mean() > 0.9999
 
@@ -151,6 +153,20 @@ def test_the_same_seed_gives_the_same_accuracies(tmp_path: Path) -> None:
     columns = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate"]
     assert first.epochs[columns].equals(second.epochs[columns])
     assert first.trials["config_id"].equals(second.trials["config_id"])
+
+
+def test_the_split_seed_alone_decides_the_images(tmp_path: Path) -> None:
+    options = {"trials": 1, "max_epochs": 1, "limit_train": 500, "retrain": False, "results_dir": tmp_path}
+    seeds = {"a": (0, 0), "b": (1, 0), "c": (0, 1)}
+    found = {
+        name: search("ann", name=name, seed=seed, split_seed=split_seed, **options)
+        for name, (seed, split_seed) in seeds.items()
+    }
+    hashes = {name: results.record.split_hash for name, results in found.items()}
+    assert hashes["a"] == hashes["b"] != hashes["c"]
+    assert found["c"].record.split_seed == 1
+    assert found["a"].trials["seed"].equals(found["c"].trials["seed"])
+    assert not found["a"].trials["seed"].equals(found["b"].trials["seed"])
 
 
 def test_a_diverged_trial_is_a_row_and_the_search_goes_on(tmp_path: Path) -> None:

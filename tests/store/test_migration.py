@@ -77,6 +77,7 @@ def test_the_records_are_read_and_written_as_version_2(paths: SearchPaths) -> No
     record.write(paths)
     assert SearchRecord.read(paths) == record
     assert record.scored_epochs is None, "scores are of the best epoch"
+    assert (record.split_seed, record.images_seed) == (None, record.seed)
     after = values_of(paths)
     assert after.pop("schema_version") == 2
     assert after.pop("placement") == before.pop("placement") | {"most": None}

@@ -8,9 +8,10 @@ import pytest
 
 from tests.records import make_record
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.models.config import Ann, Config, config_id
 from tune_fmnist.store.tables import config_columns
-from tune_fmnist.tuning.selection import choose
+from tune_fmnist.tuning.selection import choose, retrain_seeds
 
 RECORD = make_record(seed=7, max_epochs=9, images=100, train_size=80)
 
@@ -28,12 +29,9 @@ def test_the_best_configurations_and_the_baseline_with_each_seed() -> None:
     rows = [BASELINE, row(1, Ann(hidden1=101), 0.7), row(2, Ann(hidden1=102), 0.9), row(3, Ann(hidden1=103), 0.85)]
     jobs = choose(rows, RECORD, top_k=2, seeds=2)
     assert [(job.config, job.rank, job.seed) for job in jobs] == [
-        (Ann(hidden1=102), 1, 7),
-        (Ann(hidden1=102), 1, 8),
-        (Ann(hidden1=103), 2, 7),
-        (Ann(hidden1=103), 2, 8),
-        (Ann(), None, 7),
-        (Ann(), None, 8),
+        (config, rank, seed)
+        for config, rank in ((Ann(hidden1=102), 1), (Ann(hidden1=103), 2), (Ann(), None))
+        for seed in retrain_seeds(RECORD, 2)
     ]
     assert {(job.epochs, job.horizon) for job in jobs} == {(9, 9)}
     assert (jobs[0].score, jobs[0].best_val_accuracy) == (0.9, 0.9)
@@ -56,6 +54,19 @@ def test_a_trial_that_did_not_reach_the_last_epoch_fills_up_and_is_retrained_for
 def test_a_search_that_was_scored_by_the_best_epoch_is_retrained_to_it() -> None:
     earlier = RECORD.model_copy(update={"scored_epochs": None})
     assert {(job.epochs, job.horizon) for job in choose([BASELINE], earlier, top_k=1, seeds=1)} == {(4, 9)}
+
+
+def test_retrains_have_seeds_of_their_own_in_each_search() -> None:
+    seeds = retrain_seeds(RECORD, 5)
+    assert retrain_seeds(RECORD, 3) == seeds[:3], "more seeds are further ones"
+    others = [{"seed": 8}, {"search_id": "abd"}]
+    drawn = [seeds, *(retrain_seeds(RECORD.model_copy(update=changes), 5) for changes in others)]
+    trials = [derived_seed(7, number) for number in range(100)]
+    assert len({*trials, *(seed for one in drawn for seed in one)}) == 115
+
+
+def test_searches_of_earlier_releases_keep_the_seeds_of_their_retrains() -> None:
+    assert retrain_seeds(RECORD.model_copy(update={"split_seed": None}), 3) == [7, 8, 9]
 
 
 def test_a_baseline_among_the_best_keeps_its_rank_and_is_chosen_once() -> None:

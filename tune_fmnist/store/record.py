@@ -26,6 +26,7 @@ _LARGEST: Final = 10**300
 """What stands under keys that are not typed is less, so that it can be computed with; a space may go far."""
 
 _Count = Annotated[int, Field(ge=1, le=_MOST)]
+_Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 _Seconds = Annotated[float, Field(ge=0.0, le=_LONGEST)]
 _Share = Annotated[float, Field(ge=0.0, le=_MOST)]
 _Moment = Annotated[AwareDatetime, Field(strict=False)]
@@ -80,10 +81,17 @@ class RetrainRecord(_Part):
 
 
 class Settings(_Part):
-    """What makes a search that search, and how its best are retrained."""
+    """What makes a search that search, and how its best are retrained.
+
+    Attributes:
+        seed: of the searcher, and with a trial's number of the trial.
+        split_seed: of the split and the subset; None where an earlier release wrote the record, which used ``seed``.
+        limit_train: images of the subset, None for all.
+    """
 
     model: ModelName
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    seed: _Seed
+    split_seed: _Seed | None = None
     trials: _Count
     max_epochs: _Count
     limit_train: _Count | None
@@ -91,6 +99,11 @@ class Settings(_Part):
     scheduler: SchedulerSettings
     retrain_plan: RetrainPlan
     space: dict[str, Any]
+
+    @property
+    def images_seed(self) -> int:
+        """The seed of the split and of the subset."""
+        return self.seed if self.split_seed is None else self.split_seed
 
 
 class SearchRecord(Settings):

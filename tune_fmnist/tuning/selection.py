@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.seeds import named_seeds
 from tune_fmnist.models.config import baseline, config_id, to_config
 from tune_fmnist.store import tables
 from tune_fmnist.store.jobs import RetrainJob
@@ -38,10 +39,18 @@ def choose(trials: Iterable[Mapping[str, Any]], record: SearchRecord, *, top_k: 
     ranks: dict[str, int | None] = {name: rank for rank, name in enumerate(list(best)[:top_k], start=1)}
     ranks.setdefault(first, None)
     return [
-        _job(best[name], rank, seed, record)
-        for name, rank in ranks.items()
-        for seed in range(record.seed, record.seed + seeds)
+        _job(best[name], rank, seed, record) for name, rank in ranks.items() for seed in retrain_seeds(record, seeds)
     ]
+
+
+def retrain_seeds(record: SearchRecord, count: int) -> list[int]:
+    """Return the seeds of a search's retrains, unrelated to those of any other search and of its trials.
+
+    Records of earlier releases keep theirs, which follow the search's seed.
+    """
+    if record.split_seed is None:
+        return list(range(record.seed, record.seed + count))
+    return named_seeds(record.seed, f"{record.search_id} retrain", count)
 
 
 def _job(row: Mapping[str, Any], rank: int | None, seed: int, record: SearchRecord) -> RetrainJob:

@@ -47,6 +47,7 @@ def _gpus(value: float) -> float:
 
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Options(BaseModel):
@@ -64,7 +65,8 @@ class Options(BaseModel):
     time_budget: Seconds = None
     searcher: SearcherName | None = None
     scheduler: SchedulerName | None = None
-    seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
+    seed: Seed | None = None
+    split_seed: Seed | None = None
     name: str | None = None
     results_dir: Path = Path("results")
     data_root: Path | None = None
@@ -132,6 +134,7 @@ def new_settings(options: Options) -> tuple[Settings, Space]:
     settings = Settings(
         model=options.model,
         seed=options.seed or 0,
+        split_seed=options.split_seed or 0,
         trials=options.trials or trials,
         max_epochs=options.max_epochs or max_epochs,
         limit_train=options.limit_train,
@@ -165,6 +168,7 @@ def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space
         "searcher": record.searcher.name,
         "scheduler": record.scheduler.name,
         "seed": record.seed,
+        "split_seed": record.images_seed,
         "limit_train": record.limit_train,
     }
     for name, value in known.items():

@@ -46,6 +46,7 @@ def search(
     searcher: SearcherName | None = None,
     scheduler: SchedulerName | None = None,
     seed: int | None = None,
+    split_seed: int | None = None,
     name: str | None = None,
     results_dir: Path | str = "results",
     data_root: Path | str | None = None,
@@ -73,7 +74,8 @@ def search(
         time_budget: end the search after so many seconds, or ``"90s"``, ``"10m"``, ``"2h"``.
         searcher: ``tpe``, ``gp`` or ``random`` [tpe].
         scheduler: ``asha`` stops poor trials early, ``fifo`` none [asha].
-        seed: of split, weights, order and searcher [0].
+        seed: of searcher, weights, order and dropout [0].
+        split_seed: of the split, and of the images of ``limit_train`` [0].
         name: of the folder for the results [model and time].
         results_dir: where that folder is made.
         data_root: a torchvision data root [found or fetched].
@@ -107,6 +109,7 @@ def search(
             searcher=searcher,
             scheduler=scheduler,
             seed=seed,
+            split_seed=split_seed,
             name=name,
             results_dir=results_dir,
             data_root=data_root,

@@ -87,8 +87,8 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
         if mirror and mirror.exists():
             what, hint = f"{name!r} exists already", "use another, or --resume"
             raise InputError(what, file=str(mirror.folder), key="--name", hint=hint)
-        source, images = _images(options.data_root, settings.limit_train, settings.seed, out)
-        split = data.split(images, settings.seed)
+        source, images = _images(options.data_root, settings.limit_train, settings.images_seed, out)
+        split = data.split(images, settings.images_seed)
         if settings.retrain_plan.wanted:
             # The test set is proven now, for it is read only when the search is over.
             data.verify(source)
@@ -189,8 +189,8 @@ def _same_images(
     options: Options, record: SearchRecord, paths: SearchPaths, out: Console
 ) -> tuple[data.Source, data.Images, data.Split]:
     """Return the images that a recorded search ran on, or raise ``InputError`` if these are others."""
-    source, images = _images(options.data_root, record.limit_train, record.seed, out)
-    split = data.split(images, record.seed)
+    source, images = _images(options.data_root, record.limit_train, record.images_seed, out)
+    split = data.split(images, record.images_seed)
     if split.hash != record.split_hash:
         what = f"{record.split_hash!r} is not the {split.hash!r} of {source.folder}"
         raise InputError(what, file=paths.search, key="split_hash", hint="give the --data-root it ran on")
