@@ -11,7 +11,8 @@ from tune_fmnist.runtime.trials import Limits, Trainable, run_trials
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord, now
 from tune_fmnist.store.trial_tables import TrialTables
-from tune_fmnist.tuning.scheduler import SCHEDULERS
+from tune_fmnist.tuning.proposals import Searching
+from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.workflow.options import Options, new_settings
 
@@ -54,7 +55,7 @@ def drive(
     paths = SearchPaths(folder)
     searcher = OptunaSearcher(
         space,
-        record.searcher.name,
+        Searching.of(record.searcher, space, record.seed),
         seed=record.seed,
         max_epochs=record.max_epochs,
         journal=paths.journal,
@@ -64,7 +65,7 @@ def drive(
     run_trials(
         trial,
         searcher,
-        SCHEDULERS[record.scheduler.name](record.max_epochs),
+        make_scheduler(record.scheduler, record.max_epochs),
         tables,
         placement,
         Limits(record.trials),

@@ -24,8 +24,7 @@ from tune_fmnist.runtime.ray_session import running_ray
 from tune_fmnist.runtime.slots import Slots, place
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.trial_tables import TrialTables
-from tune_fmnist.tuning.scheduler import SCHEDULERS
-from tune_fmnist.tuning.searcher import SAMPLERS
+from tune_fmnist.tuning.proposals import SAMPLERS
 from tune_fmnist.workflow.options import Options
 
 
@@ -88,7 +87,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of a trial that is not stopped")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--searcher", default="random", choices=SAMPLERS)
-    parser.add_argument("--scheduler", default="fifo", choices=SCHEDULERS)
+    parser.add_argument("--scheduler", default="fifo", choices=["fifo", "asha"])
     given = parser.parse_args()
     design = {"max_epochs": given.epochs, "searcher": given.searcher, "scheduler": given.scheduler}
     for trials in given.trials:

@@ -13,12 +13,8 @@ from typing import Any
 from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
 
 
-def tell(earlier: list[EpochResult], accuracy: float, **changes: Any) -> None:
-    """Tell Ray of a made-up epoch and add it to the ``earlier`` ones; ``changes`` are other values of its result."""
-    # Ray reads its environment when it is imported: what runs the trials sets it before.
-    from ray import tune
-
-    epoch = len(earlier) + 1
+def made_up(epoch: int, accuracy: float, **changes: Any) -> EpochResult:
+    """Return the result of an epoch that nothing was trained in; ``changes`` are other values of it."""
     values: dict[str, Any] = {
         "train_loss": 1 / epoch,
         "train_accuracy": accuracy,
@@ -34,7 +30,15 @@ def tell(earlier: list[EpochResult], accuracy: float, **changes: Any) -> None:
         "precision": "float32",
         "parameters": 1,
     }
-    earlier.append(EpochResult(epoch=epoch, **(values | changes)))
+    return EpochResult(epoch=epoch, **(values | changes))
+
+
+def tell(earlier: list[EpochResult], accuracy: float, **changes: Any) -> None:
+    """Tell Ray of a made-up epoch and add it to the ``earlier`` ones; ``changes`` are other values of its result."""
+    # Ray reads its environment when it is imported: what runs the trials sets it before.
+    from ray import tune
+
+    earlier.append(made_up(len(earlier) + 1, accuracy, **changes))
     tune.report(told_to_ray(earlier))
 
 

@@ -18,6 +18,7 @@ from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import ranked
 from tune_fmnist.store.record import SearchRecord
+from tune_fmnist.tuning.space import default_space, read_space, to_json
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SEARCH_ID = "f0f0f0f0"
@@ -56,7 +57,7 @@ def record_of(
         "searcher": {"name": "tpe", "multivariate": True},
         "scheduler": {"name": "asha", "grace": 1},
         "retrain_plan": {"wanted": True, "top_k": 3, "seeds": 3},
-        "space": {"model": model},
+        "space": to_json(read_space(default_space(model))),
         "dataset": FASHION_MNIST.name,
         "data": "a made-up folder",
         "images": images,

@@ -5,9 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
 from tune_fmnist.models.config import Ann, Config
 from tune_fmnist.store.jobs import EpochResult, TrialJob
-from tune_fmnist.store.record import SearchRecord
+from tune_fmnist.store.record import SchedulerSettings, SearcherSettings, SearchRecord
+from tune_fmnist.tuning.methods import SAMPLER_ARGUMENTS
+from tune_fmnist.tuning.proposals import Searching
+from tune_fmnist.tuning.space import Space
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -66,3 +70,16 @@ def make_result(epoch: int, accuracy: float = 0.8, **changes: Any) -> EpochResul
         "parameters": 235_146,
     }
     return EpochResult(**(values | changes))
+
+
+def make_proposer(space: Space, searcher: SearcherName, *, seed: int = 1, startup: int = 3) -> Searching:
+    """Return one of the package's proposers, as a search makes it."""
+    settings = SearcherSettings(name=searcher, n_startup_trials=startup, **SAMPLER_ARGUMENTS[searcher])
+    return Searching.of(settings, space, seed)
+
+
+def scheduler_settings(name: SchedulerName, grace: int = 1) -> SchedulerSettings:
+    """Return the settings of a scheduler that lets one trial in three go on."""
+    if name == "fifo":
+        return SchedulerSettings(name=name)
+    return SchedulerSettings(name=name, grace=grace, reduction_factor=3)

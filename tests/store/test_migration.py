@@ -25,6 +25,7 @@ from tune_fmnist.store.ranking import ranked
 from tune_fmnist.store.record import SearchRecord
 from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.tuning.proposals import Searching
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.tuning.selection import choose
 from tune_fmnist.tuning.space import from_values
@@ -201,7 +202,7 @@ def test_the_study_goes_on(paths: SearchPaths) -> None:
     (name,) = optuna.get_all_study_names(JournalStorage(JournalFileBackend(str(paths.journal))))
     searcher = OptunaSearcher(
         from_values(record.space),
-        record.searcher.name,
+        Searching.of(record.searcher, from_values(record.space), record.seed),
         seed=record.seed,
         max_epochs=record.max_epochs,
         journal=paths.journal,

@@ -19,18 +19,20 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from benchmarks import simulated
-from tests.records import make_record
+from tests.records import make_proposer, make_record, make_result, scheduler_settings
+from tune_fmnist.base.metrics import DIVERGED_SCORE
 from tune_fmnist.base.seeds import derived_seed
-from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, STOPPED, Origin, SearcherName
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, STOPPED, SchedulerName, SearcherName
 from tune_fmnist.models.config import baseline
 from tune_fmnist.runtime.ray_session import running_ray
 from tune_fmnist.runtime.slots import place
 from tune_fmnist.runtime.trials import Limits, Trainable, run_trials
-from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob
+from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.trial_tables import TrialTables
-from tune_fmnist.tuning.scheduler import SCHEDULERS
-from tune_fmnist.tuning.searcher import SAMPLERS, OptunaSearcher
+from tune_fmnist.tuning.proposals import SAMPLERS
+from tune_fmnist.tuning.scheduler import make_scheduler
+from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.tuning.space import Space, default_space, from_values, read_space
 
 MAX_EPOCHS = 9
@@ -72,8 +74,8 @@ def curve(job: TrialJob, *, diverges: bool = False) -> None:
 def run(
     folder: Path,
     space: Space,
-    searcher: str,
-    scheduler: str,
+    searcher: SearcherName,
+    scheduler: SchedulerName,
     *,
     trials: int = 14,
     max_epochs: int = MAX_EPOCHS,
@@ -88,8 +90,10 @@ def run(
     trial_tables = TrialTables(paths, make_record(max_epochs=max_epochs))
     run_trials(
         trial,
-        OptunaSearcher(space, searcher, seed=1, max_epochs=max_epochs, journal=paths.journal, name="test"),
-        SCHEDULERS[scheduler](max_epochs),
+        OptunaSearcher(
+            space, make_proposer(space, searcher), seed=1, max_epochs=max_epochs, journal=paths.journal, name="test"
+        ),
+        make_scheduler(scheduler_settings(scheduler), max_epochs),
         trial_tables,
         place(cpus, None, max_concurrent),
         Limits(trials, time_budget),
@@ -103,15 +107,15 @@ def study_of(folder: Path) -> optuna.Study:
     return optuna.load_study(study_name="test", storage=storage)
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", ["asha", "fifo"])
 @pytest.mark.parametrize("searcher", SAMPLERS)
 def test_every_searcher_and_scheduler_tells_the_study_how_each_trial_ended(
-    ray_here: None, tmp_path: Path, space: Space, searcher: str, scheduler: str
+    ray_here: None, tmp_path: Path, space: Space, searcher: SearcherName, scheduler: SchedulerName
 ) -> None:
     trial_tables = run(tmp_path, space, searcher, scheduler)
     told = study_of(tmp_path).trials
     assert len(told) == len(trial_tables.trials) == 14
-    states = {COMPLETED: TrialState.COMPLETE, STOPPED: TrialState.PRUNED}
+    states = {COMPLETED: TrialState.COMPLETE, STOPPED: TrialState.PRUNED, DIVERGED: TrialState.PRUNED}
     for number, row in trial_tables.trials.items():
         assert told[number].state is states.get(row["status"], TrialState.FAIL)
         for name, value in told[number].params.items():
@@ -119,7 +123,7 @@ def test_every_searcher_and_scheduler_tells_the_study_how_each_trial_ended(
         if row["status"] in states:
             # Each epoch is a step with the score after it; the value is the last one.
             assert sorted(told[number].intermediate_values) == list(range(1, row["epochs"] + 1))
-            assert told[number].value == row["score"]
+            assert told[number].value == (DIVERGED_SCORE if row["status"] == DIVERGED else row["score"])
     assert trial_tables.trials[3]["status"] == FAILED
     assert "no room for trial 3" in trial_tables.trials[3]["reason"]
     if scheduler == "fifo":
@@ -155,16 +159,25 @@ def test_a_baseline_outside_the_space_teaches_the_sampler_nothing(ray_here: None
     assert len(told) == 3
 
 
-@pytest.mark.parametrize(("searcher", "drawn"), [("random", "random"), ("tpe", None), ("gp", None)])
-def test_a_job_says_who_proposed_it(searcher: SearcherName, drawn: Origin | None, tmp_path: Path, space: Space) -> None:
+def test_a_job_says_who_proposed_it(tmp_path: Path, space: Space) -> None:
     started = space.model_copy(update={"start": [{"dropout": 0.25}]})
-    study = OptunaSearcher(started, searcher, seed=1, max_epochs=9, journal=tmp_path / "optuna.journal", name="test")
-    jobs: list[TrialJob] = [study.suggest(f"Ray's {number}")[JOB] for number in range(3)]
-    assert [(job.number, job.origin) for job in jobs] == [(0, "baseline"), (1, "start"), (2, drawn)]
+    propose, journal = make_proposer(started, "tpe"), tmp_path / "optuna.journal"
+    searcher = OptunaSearcher(started, propose, seed=1, max_epochs=9, journal=journal, name="test")
+    jobs: list[TrialJob] = []
+    for number in range(5):
+        name = f"Ray's {number}"
+        jobs.append(searcher.suggest(name)[JOB])
+        if number > 1:
+            # Only what has an epoch can teach a model.
+            searcher.on_trial_result(name, told_to_ray([make_result(1, 0.5)]))
+    origins = ["baseline", "start", "random", "random", "random"]
+    assert [(job.number, job.origin) for job in jobs] == list(enumerate(origins))
+    assert searcher.suggest("Ray's 5")[JOB].origin == "model"
+    assert searcher.draws == {"baseline": 1, "start": 1, "random": 3, "model": 1}
     assert jobs[0].config == baseline("ann")
     assert jobs[1].config.dropout == 0.25
     assert {(job.max_epochs, job.judged, job.ended) for job in jobs} == {(9, 0, False)}
-    assert [job.seed for job in jobs] == [derived_seed(1, number) for number in range(3)]
+    assert [job.seed for job in jobs] == [derived_seed(1, number) for number in range(5)]
 
 
 def test_conditional_parameters_exist_only_beside_their_condition(ray_here: None, tmp_path: Path) -> None:
@@ -233,10 +246,14 @@ def test_a_time_budget_leaves_no_trial_running(ray_here: None, tmp_path: Path, s
     assert [trial.state for trial in study_of(folder).trials] == [TrialState.PRUNED] * 2
 
 
-def test_the_same_seed_suggests_the_same_trials(ray_here: None, tmp_path: Path, space: Space) -> None:
+@pytest.mark.parametrize("searcher", ["tpe", "gp"])
+def test_the_same_seed_suggests_the_same_trials(
+    ray_here: None, tmp_path: Path, space: Space, searcher: SearcherName
+) -> None:
     first, second = (
-        run(tmp_path / name, space, "tpe", "asha", max_concurrent=1, trials=16) for name in ("first", "second")
+        run(tmp_path / name, space, searcher, "asha", max_concurrent=1, trials=10) for name in ("first", "second")
     )
+    assert first.trials[9]["origin"] == "model"
     rows = [
         [(row["config_id"], row["status"], row["epochs"], row["seed"]) for row in trial_tables.trials.values()]
         for trial_tables in (first, second)

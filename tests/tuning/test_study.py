@@ -19,9 +19,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from tests.records import make_record, make_result
+from tests.records import make_proposer, make_record, make_result
 from tune_fmnist.base.errors import InputError
-from tune_fmnist.base.metrics import score_of
+from tune_fmnist.base.metrics import DIVERGED_SCORE, score_of
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.models.config import baseline, to_config
 from tune_fmnist.store import tables
@@ -42,7 +42,12 @@ START = [{"dropout": 0.25, "optimizer": "sgd"}, {"hidden1": 300}]
 SPACE = from_values({"model": "ann", "parameters": PARAMETERS, "start": START})
 # Its baseline, with dropout 0.3, lies outside.
 NARROW = from_values({"model": "ann", "parameters": {"dropout": {"type": "float", "low": 0.1, "high": 0.2}}})
-STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "running": TrialState.RUNNING}
+STATES = {
+    "completed": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,
+    "running": TrialState.RUNNING,
+}
 
 
 class Search:
@@ -52,7 +57,7 @@ class Search:
         self.tables = TrialTables(paths, RECORD)
         self.searcher = OptunaSearcher(
             space,
-            "random",
+            make_proposer(space, "random"),
             seed=1,
             max_epochs=3,
             journal=paths.journal,
@@ -135,9 +140,11 @@ def check(paths: SearchPaths, space: Space, *, trials: int, before: list[dict[st
             (epoch["epoch"], epoch["val_accuracy"]) for epoch in epochs if epoch["trial_id"] == row["trial_id"]
         )
         told = {epoch: score_of([accuracy for _, accuracy in own[:epoch]]) for epoch, _ in own}
+        if row["status"] == "diverged":
+            told[row["epochs"]] = DIVERGED_SCORE
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             assert trial.intermediate_values == told
-            assert trial.value == row["score"]
+            assert trial.value == told[row["epochs"]]
     kept = [row for row in before if row["status"] != "running"]
     assert [repr(rows[row["number"]]) for row in kept] == [repr(row) for row in kept]
     running = [row["number"] for row in before if row["status"] == "running"]

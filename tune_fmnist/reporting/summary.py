@@ -9,6 +9,7 @@ from rich.table import Table
 
 from tune_fmnist.base.metrics import class_accuracy, confusion
 from tune_fmnist.base.vocabulary import FASHION_MNIST, PUBLISHED
+from tune_fmnist.reporting import edges
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.statistics import confusion_sentence
@@ -18,6 +19,7 @@ from tune_fmnist.reporting.wording import (
     duration,
     filled_up,
     p_text,
+    proposers,
     score_definition,
     settings,
     smaller_than_published,
@@ -44,7 +46,11 @@ def print_summary(results: Results, out: Console) -> None:
     else:
         best = rows_of(results.ranked)[0]
         out.print(f"best score, not tested: trial {best['number']} ({settings(best)})")
+    if at_edge := edges.of_best(results, retrained):
+        out.print(at_edge)
     out.print(_trials(results))
+    if who := proposers(results.trials):
+        out.print(who)
     # Without line ends of its own, what is longer than the screen can be copied whole.
     for line in _files(results):
         out.print(line, soft_wrap=True)

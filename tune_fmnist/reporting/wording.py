@@ -139,6 +139,21 @@ def ends(trials: pd.DataFrame, epochs: pd.DataFrame) -> str:
     return text + "."
 
 
+def proposers(trials: pd.DataFrame) -> str | None:
+    """Return who proposed the trials, in a sentence; None where an earlier release did not tell."""
+    if trials.empty or trials["origin"].isna().any():
+        return None
+    counts = trials["origin"].value_counts()
+    names = {
+        "model": "by the searcher's model",
+        "random": "at random",
+        "start": "in the space's start",
+        "baseline": "as the baseline",
+    }
+    parts = [f"{counts[origin]} {words}" for origin, words in names.items() if origin in counts]
+    return f"Proposed: {', '.join(parts)}."
+
+
 def states(trials: pd.DataFrame) -> str:
     """Return how many trials have each status: ``1 running, 4 completed``."""
     counts = trials["status"].value_counts()

@@ -42,15 +42,18 @@ class _Part(BaseModel):
 
 
 class SearcherSettings(_Part):
-    """The searcher's name, and the arguments of its sampler."""
+    """The searcher's name, how many trials must have an epoch before its model draws, and its sampler's arguments."""
 
     name: SearcherName
+    n_startup_trials: Annotated[int, Field(ge=0, le=_MOST)] = 10
 
 
 class SchedulerSettings(_Part):
-    """The scheduler's name and arguments."""
+    """The scheduler's name and arguments: ``asha`` has both, ``fifo`` none."""
 
     name: SchedulerName
+    grace: _Count | None = None
+    reduction_factor: Annotated[int, Field(ge=2, le=_MOST)] | None = None
 
 
 class RetrainPlan(_Part):

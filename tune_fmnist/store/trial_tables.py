@@ -106,7 +106,7 @@ class TrialTables:
     def reported(self) -> list[Row]:
         """Return the epochs read from the disk, in the order of their reports.
 
-        Each has its number, epoch and the score after it, and ``finite``, whether the training loss was.
+        Each has its number, epoch and the score after it.
         """
         numbers = {trial["trial_id"]: number for number, trial in self.trials.items()}
         accuracies: defaultdict[int, list[float]] = defaultdict(list)
@@ -118,7 +118,7 @@ class TrialTables:
             if finite:
                 accuracies[number].append(row["val_accuracy"])
             score = score_of(accuracies[number]) if finite else DIVERGED_SCORE
-            told.append({"number": number, "epoch": row["epoch"], "score": score, "finite": finite})
+            told.append({"number": number, "epoch": row["epoch"], "score": score})
         order = sorted(range(len(rows)), key=lambda place: rows[place]["reported_at"])
         return [told[place] for place in order]
 

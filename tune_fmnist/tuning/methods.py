@@ -1,4 +1,7 @@
-"""The arguments of the searchers and schedulers, spelled out and recorded in ``search.json``."""
+"""The settings of the searchers and schedulers, spelled out and recorded in ``search.json``.
+
+They are those that won in ``benchmarks/quality``.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,21 @@ from typing import Any, Final
 
 from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
 
-SEARCHER_ARGUMENTS: Final[dict[SearcherName, dict[str, Any]]] = {
-    "tpe": {"n_startup_trials": 10, "n_ei_candidates": 24, "multivariate": True, "constant_liar": True},
-    "gp": {"n_startup_trials": 10, "deterministic_objective": False},
+SEARCHER: Final[SearcherName] = "gp"
+SCHEDULER: Final[SchedulerName] = "asha"
+
+SAMPLER_ARGUMENTS: Final[dict[SearcherName, dict[str, Any]]] = {
+    "tpe": {"n_ei_candidates": 24, "multivariate": True, "constant_liar": True},
+    "gp": {"deterministic_objective": False},
     "random": {},
 }
 """Optuna's defaults change between releases."""
 
-SCHEDULER_ARGUMENTS: Final[dict[SchedulerName, dict[str, int]]] = {
-    "asha": {"grace": 1, "reduction_factor": 3},
-    "fifo": {},
-}
-"""``grace``: epochs before a trial can be stopped."""
+N_STARTUP_TRIALS: Final = 3
+"""Trials with an epoch, the baseline among them, before a searcher's model draws."""
+
+GRACE: Final = 3
+"""Epochs before a trial can be stopped: after fewer, ranks say little of those at the end."""
+
+REDUCTION_FACTOR: Final = 3
+"""One in so many trials goes on at each rung, and the next rung is so many times as far."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, Final
+from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from tune_fmnist.base.vocabulary import SchedulerName
 from tune_fmnist.store.jobs import JOB, METRIC, TrialJob
-from tune_fmnist.tuning.methods import SCHEDULER_ARGUMENTS
+from tune_fmnist.store.record import SchedulerSettings
 
 _START_SECONDS = 30.0
 """How long a trial may take to get a process of its own before it is given that of a trial that has ended."""
@@ -39,13 +38,19 @@ class _InOrder(TrialScheduler):
 
 
 class Asha(_InOrder, ASHAScheduler):
-    """Asynchronous successive halving (Li et al. 2020), which never stops trial 0.
+    """Asynchronous successive halving (Li et al. 2020), which neither stops nor counts trial 0.
 
-    Trial 0 is what the others are compared with: it is trained for the same length.  There is one bracket, so that
-    nothing is drawn at random.
+    Trial 0 is what the others are compared with: it is trained for the same length.  Nobody proposed it, so that the
+    others need not be better to go on.  There is one bracket, so that nothing is drawn at random.
+
+    Args:
+        max_epochs: the length of a trial that is not stopped.
+        grace: epochs before a trial can be stopped, the first rung; later ones are each ``reduction_factor`` times as
+            far.
+        reduction_factor: of the trials at a rung, the best one in so many goes on.
     """
 
-    def __init__(self, max_epochs: int) -> None:
+    def __init__(self, max_epochs: int, grace: int, reduction_factor: int) -> None:
         self._max_epochs = max_epochs
         self._known: set[int] = set()
         super().__init__(
@@ -53,8 +58,8 @@ class Asha(_InOrder, ASHAScheduler):
             metric=METRIC,
             mode="max",
             max_t=max_epochs,
-            grace_period=min(SCHEDULER_ARGUMENTS["asha"]["grace"], max_epochs),
-            reduction_factor=SCHEDULER_ARGUMENTS["asha"]["reduction_factor"],
+            grace_period=min(grace, max_epochs),
+            reduction_factor=reduction_factor,
             brackets=1,
         )
 
@@ -66,12 +71,15 @@ class Asha(_InOrder, ASHAScheduler):
         # ASHA does not look at the controller.
         tune_controller: Any = None
         for row in epochs:
+            if row["number"] == 0:
+                continue
             self._admit(tune_controller, row["number"])
-            super().on_trial_result(tune_controller, _named(row["number"]), dict(row))
+            self._judge(tune_controller, row["number"], dict(row))
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Admit a trial, by its number."""
-        self._admit(tune_controller, _job(trial).number)
+        if number := _job(trial).number:
+            self._admit(tune_controller, number)
 
     def _admit(self, tune_controller: Any, number: int) -> None:
         if number not in self._known:
@@ -81,17 +89,25 @@ class Asha(_InOrder, ASHAScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Return whether the trial goes on; its result counts in its rung either way."""
         number = _job(trial).number
+        if number == 0:
+            ended = result["epoch"] >= self._max_epochs
+            return _judged(trial, result) or str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
+        return _judged(trial, result) or self._judge(tune_controller, number, result)
+
+    def _judge(self, tune_controller: Any, number: int, result: dict[str, Any]) -> str:
+        """Return what ASHA makes of a trial's epoch, which counts in its rung."""
         action: str = super().on_trial_result(tune_controller, _named(number), result)
-        spared = number == 0 and result["epoch"] < self._max_epochs
-        return _judged(trial, result) or (TrialScheduler.CONTINUE if spared else action)
+        return action
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Count a trial's last result."""
-        super().on_trial_complete(tune_controller, _named(_job(trial).number), result)
+        if number := _job(trial).number:
+            super().on_trial_complete(tune_controller, _named(number), result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Forget a trial that never ran."""
-        super().on_trial_remove(tune_controller, _named(_job(trial).number))
+        if number := _job(trial).number:
+            super().on_trial_remove(tune_controller, _named(number))
 
 
 def _judged(trial: Trial, result: Mapping[str, Any]) -> str | None:
@@ -118,7 +134,7 @@ def _named(number: int) -> Any:
 class Fifo(_InOrder, FIFOScheduler):
     """Never stops a trial early."""
 
-    def __init__(self, max_epochs: int) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
     def resume(self, epochs: Iterable[Mapping[str, Any]]) -> None:
@@ -129,4 +145,8 @@ class Fifo(_InOrder, FIFOScheduler):
         return _judged(trial, result) or str(TrialScheduler.CONTINUE)
 
 
-SCHEDULERS: Final[dict[SchedulerName, type[Asha] | type[Fifo]]] = {"asha": Asha, "fifo": Fifo}
+def make_scheduler(settings: SchedulerSettings, max_epochs: int) -> Asha | Fifo:
+    """Return the scheduler of a search with these settings and trials of so many epochs."""
+    if settings.grace is None or settings.reduction_factor is None:
+        return Fifo()
+    return Asha(max_epochs, settings.grace, settings.reduction_factor)

@@ -1,47 +1,47 @@
-"""Optuna behind Ray's Searcher interface: it learns how each trial really ended."""
+"""The searcher behind Ray's interface: it tries what is proposed, and tells an Optuna study how each trial ended."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import PartialFixedSampler, RandomSampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from tune_fmnist.base.seeds import derived_seed
-from tune_fmnist.base.vocabulary import RUNNING, Origin, SearcherName
+from tune_fmnist.base.vocabulary import FAILED, RUNNING, Origin
 from tune_fmnist.models.config import Config, baseline
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
 from tune_fmnist.store.paths import SearchPaths
-from tune_fmnist.tuning.methods import SEARCHER_ARGUMENTS
-from tune_fmnist.tuning.space import CategoricalParameter, IntParameter, Parameter, Space, Value
+from tune_fmnist.tuning.estimates import estimates
+from tune_fmnist.tuning.proposals import Outcome, Proposal, Proposer, Values, suggest
+from tune_fmnist.tuning.space import Space
 from tune_fmnist.tuning.study import is_outside, open_study, told_by_tables
 
-SAMPLERS: Final[dict[SearcherName, Callable[..., BaseSampler]]] = {
-    "tpe": TPESampler,
-    "gp": GPSampler,
-    "random": RandomSampler,
-}
+_ORIGIN: Final = "origin"
+"""Under which the study keeps who proposed a trial: the tables may lack its row."""
 
 
 class OptunaSearcher(Searcher):
-    """Suggests configurations of a space from an Optuna study, and tells the study how each trial really ended.
+    """Tries what a proposer proposes, and tells an Optuna study how each trial really ended.
 
-    Each epoch is a step with the score after it.  A trial that reached the last epoch is COMPLETE with its last step's
-    score, one that ended earlier is PRUNED with it, one that diverged or failed is FAIL.  Ray's own ``OptunaSearch``
-    tells all of them COMPLETE.
+    The study is the truth: each epoch is a step with the score after it; a trial that reached the last epoch is
+    COMPLETE with its last step's score, one that ended earlier is PRUNED with it, also one that diverged, whose last
+    score is the worst; one that failed is FAIL.  Ray's own ``OptunaSearch`` tells all of them COMPLETE.  The proposer
+    does not learn from the study, but from the outcomes, in which stopped trials count as much as others.
 
-    Trial 0 is the baseline.  If it lies outside the space, the study holds it as a FAIL without
-    parameters, the one state that no sampler learns from.
+    Trial 0 is the baseline.  If it lies outside the space, the study holds it as a FAIL without parameters, and no
+    proposer learns of it.
 
     Args:
         space: where configurations come from.
-        searcher: which sampler.
-        seed: of the sampler and, with a trial's number, of each trial.
+        propose: proposes one, given the outcomes so far.
+        seed: with a trial's number, of the trial.
         max_epochs: the length of a trial that is not stopped.
         journal: the file of the study, made if it is not there, and made anew if it is not of these trials.
         name: the study's name.
@@ -60,7 +60,7 @@ class OptunaSearcher(Searcher):
     def __init__(
         self,
         space: Space,
-        searcher: SearcherName,
+        propose: Proposer,
         *,
         seed: int,
         max_epochs: int,
@@ -70,15 +70,22 @@ class OptunaSearcher(Searcher):
         epochs: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
-        self._space, self._searcher, self._seed, self._max_epochs = space, searcher, seed, max_epochs
+        self._space, self._propose, self._seed, self._max_epochs = space, propose, seed, max_epochs
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         told = told_by_tables(trials or {}, epochs, seed=seed, file=SearchPaths(journal.parent).trials)
         self.study, self._journal, self.rebuilt = open_study(journal, name, space, told)
         known = self.study.get_trials(deepcopy=False)
-        self.study.sampler = self._sampler(len(known) if any(trial.params for trial in known) else 0)
         self._running: dict[str, _Running] = {}
+        self._origins: dict[int, Origin | None] = {trial.number: trial.user_attrs.get(_ORIGIN) for trial in known}
+        self._origins |= {number: row.get("origin") for number, row in (trials or {}).items()}
         configs = {0: baseline(space.model)} | {number: trial.config for number, trial in told.items()}
         self._outside = {number: config for number, config in configs.items() if is_outside(config, space)}
+        self._seen: dict[int, _Seen] = {}
+        for number, trial in told.items():
+            values = space.values(trial.config)
+            if values is not None and trial.status != FAILED:
+                self._seen[number] = _Seen(values, dict(trial.steps))
+        self._planned = [trial.number for trial in known if trial.state is TrialState.WAITING]
         # What the tables lack is told once more from its checkpoint, even if the study knows how the trial ended: the
         # journal may be seconds ahead of the tables.
         self._unfinished = [
@@ -88,49 +95,64 @@ class OptunaSearcher(Searcher):
             and (trial.number not in told or told[trial.number].status == RUNNING)
         ]
 
-    def _sampler(self, known: int) -> BaseSampler:
-        arguments = SEARCHER_ARGUMENTS[self._searcher]
-        if self._searcher == "tpe" and self._space.conditional():
-            arguments = {**arguments, "group": True}
-        # A resumed search must not draw once more what it drew before.
-        seed = derived_seed(self._seed, known) if known else self._seed
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return SAMPLERS[self._searcher](seed=seed, **arguments)
-
-    def _take(self, number: int) -> _Running:
-        frozen = self.study.get_trials(deepcopy=False)[number]
-        trial = optuna.trial.Trial(self.study, frozen._trial_id)
-        return _Running(trial, dict(frozen.intermediate_values), frozen.state)
-
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return the next trial's job, in what Ray takes for its configuration."""
         if self._unfinished and self._unfinished[0] in self._outside:
             number = self._unfinished.pop(0)
-            return {JOB: self._job(number, self._outside[number], self._origin(number))}
-        running = self._take(self._unfinished.pop(0)) if self._unfinished else _Running(self.study.ask(), {})
-        config = self._space.sample(lambda name, parameter: _suggest(running.trial, name, parameter))
+            return {JOB: self._job(number, self._outside[number])}
+        running = self._take(self._unfinished.pop(0)) if self._unfinished else self._next()
+        config = self._space.sample(lambda name, parameter: suggest(running.trial, name, parameter))
         self._running[trial_id] = running
+        self._seen.setdefault(running.trial.number, _Seen(dict(running.trial.params), {}))
         # A trial that is in the tables must have its parameters in the study, whatever happens to this machine.
         self._journal.sync()
-        return {JOB: self._job(running.trial.number, config, self._origin(running.trial.number), running)}
+        return {JOB: self._job(running.trial.number, config, running)}
 
-    def _origin(self, number: int) -> Origin | None:
-        """Return who proposed a trial; a sampler does not tell its random draws from those of its model."""
+    def _take(self, number: int) -> _Running:
+        """Return a trial that was cut off, as the study has it."""
+        frozen = self.study.get_trials(deepcopy=False)[number]
+        trial = optuna.trial.Trial(self.study, frozen._trial_id)
+        return _Running(trial, dict(frozen.intermediate_values), frozen.state)
+
+    def _next(self) -> _Running:
+        """Return a new trial: the next one that is planned, or else what is proposed."""
+        number = self._planned.pop(0) if self._planned else len(self.study.get_trials(deepcopy=False))
+        # A start may leave parameters open.
+        planned = self._planned_origin(number)
+        proposal = Proposal({}, planned) if planned else self._propose(number, self._outcomes())
+        self._origins[number] = proposal.origin
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            others = RandomSampler(seed=derived_seed(self._seed, number))
+            self.study.sampler = PartialFixedSampler(dict(proposal.values), others)
+        trial = self.study.ask()
+        trial.set_user_attr(_ORIGIN, proposal.origin)
+        return _Running(trial, {})
+
+    def _planned_origin(self, number: int) -> Origin | None:
         if number == 0:
             return "baseline"
-        if number <= len(self._space.start):
-            return "start"
-        return "random" if self._searcher == "random" else None
+        return "start" if number <= len(self._space.start) else None
 
-    def _job(self, number: int, config: Config, origin: Origin | None, known: _Running | None = None) -> TrialJob:
+    def _outcomes(self) -> list[Outcome]:
+        """Return all trials that did not fail, in order of issue, with estimates of their scores at the last epoch."""
+        told = [number for number, seen in sorted(self._seen.items()) if seen.steps]
+        estimated = dict(zip(told, estimates([self._seen[number].steps for number in told]), strict=True))
+        return [Outcome(seen.values, estimated.get(number)) for number, seen in sorted(self._seen.items())]
+
+    @property
+    def draws(self) -> Counter[Origin | None]:
+        """How many trials each origin has proposed; None where an earlier release did not tell."""
+        return Counter(self._origins[number] for number in sorted(self._origins.keys() - set(self._planned)))
+
+    def _job(self, number: int, config: Config, known: _Running | None = None) -> TrialJob:
         """Return a trial's job; the scheduler let it go on after epoch ``judged``, or ``ended`` it there."""
         return TrialJob(
             number=number,
             seed=derived_seed(self._seed, number),
             config=config,
             max_epochs=self._max_epochs,
-            origin=origin,
+            origin=self._origins.get(number, self._planned_origin(number)),
             judged=max(known.steps, default=0) if known else 0,
             ended=known is not None and known.state in (TrialState.PRUNED, TrialState.COMPLETE),
         )
@@ -138,27 +160,37 @@ class OptunaSearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Report an epoch that is not the trial's last."""
         if trial_id in self._running:
-            self._running[trial_id].report(result)
+            self._report(self._running[trial_id], result)
+
+    def _report(self, running: _Running, result: Mapping[str, Any]) -> None:
+        # A trial that was cut off reports what it had reported before once more.
+        epoch, score = result["epoch"], result[METRIC]
+        self._seen[running.trial.number].steps[epoch] = score
+        if epoch not in running.steps and not running.ended:
+            running.steps[epoch] = score
+            running.trial.report(score, epoch)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the study how a trial ended; ``result`` is what it reported last."""
         if trial_id not in self._running:
             return
         running = self._running.pop(trial_id)
+        if error or not result:
+            del self._seen[running.trial.number]
         if running.ended:
             return
-        if error or not result or result[RESULT].diverged:
+        if error or not result:
             self.study.tell(running.trial, state=TrialState.FAIL)
         else:
-            running.report(result)
-            if result["epoch"] < self._max_epochs:
+            self._report(running, result)
+            if result[RESULT].diverged or result["epoch"] < self._max_epochs:
                 self.study.tell(running.trial, state=TrialState.PRUNED)
             else:
                 self.study.tell(running.trial, running.steps[max(running.steps)])
         self._journal.sync()
 
     def finish(self) -> None:
-        """Close the trials that were cut off with the search: samplers learn from one that stays RUNNING."""
+        """Close the trials that were cut off with the search."""
         for running in self._running.values():
             if not running.ended:
                 self.study.tell(running.trial, state=TrialState.PRUNED if running.steps else TrialState.FAIL)
@@ -173,6 +205,13 @@ class OptunaSearcher(Searcher):
         raise NotImplementedError("a search resumes from its journal and tables")
 
 
+class _Seen(NamedTuple):
+    """A trial that did not fail: the values of its parameters, and its scores by epoch."""
+
+    values: Values
+    steps: dict[int, float]
+
+
 class _Running(NamedTuple):
     """A trial that has been suggested, the scores reported for it by epoch, and its state when it was."""
 
@@ -183,19 +222,3 @@ class _Running(NamedTuple):
     @property
     def ended(self) -> bool:
         return self.state.is_finished()
-
-    def report(self, result: Mapping[str, Any]) -> None:
-        # A trial that was cut off reports what it had reported before once more.
-        epoch, score = result["epoch"], result[METRIC]
-        if epoch not in self.steps and not self.ended:
-            self.steps[epoch] = score
-            self.trial.report(score, epoch)
-
-
-def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:
-    """Draw one parameter's value; types and bounds are Optuna's."""
-    if isinstance(parameter, CategoricalParameter):
-        return cast(Value, trial.suggest_categorical(name, parameter.choices))
-    if isinstance(parameter, IntParameter):
-        return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
-    return trial.suggest_float(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)

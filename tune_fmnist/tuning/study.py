@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tune_fmnist.base.errors import InputError, last_line
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.seeds import derived_seed
-from tune_fmnist.base.vocabulary import COMPLETED, RUNNING, STOPPED, Status
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, RUNNING, STOPPED, Status
 from tune_fmnist.models.config import Config, baseline, to_config
 from tune_fmnist.store.tables import config_values
 from tune_fmnist.tuning.optuna_journal import Journal, to_lines
@@ -35,7 +35,7 @@ _FIXED: Final = "fixed_params"
 
 
 class Told(NamedTuple):
-    """A trial as the tables have it: ``steps`` are the scores after the epochs whose loss is finite."""
+    """A trial as the tables have it: ``steps`` are the scores after each epoch."""
 
     config: Config
     status: Status
@@ -64,8 +64,7 @@ def told_by_tables(
     """
     steps: defaultdict[int, dict[int, float]] = defaultdict(dict)
     for row in epochs:
-        if row["finite"]:
-            steps[row["number"]][row["epoch"]] = row["score"]
+        steps[row["number"]][row["epoch"]] = row["score"]
     for number, row in trials.items():
         if row["seed"] != (expected := derived_seed(seed, number)):
             what = f"trial {number} has seed {row['seed']}, and {expected} by the seed {seed} of search.json"
@@ -171,7 +170,7 @@ def _of_tables(told: Told, space: Space) -> FrozenTrial:
     state, value = TrialState.FAIL, None
     if told.status == RUNNING:
         state = TrialState.RUNNING
-    elif told.status in (COMPLETED, STOPPED) and told.steps:
+    elif told.status in (COMPLETED, STOPPED, DIVERGED) and told.steps:
         state = TrialState.COMPLETE if told.status == COMPLETED else TrialState.PRUNED
         value = told.steps[max(told.steps)]
     return create_trial(

@@ -18,7 +18,8 @@ from tune_fmnist.store.jobs import RetrainJob, RetrainResult
 from tune_fmnist.store.record import PlacementRecord, RetrainPlan, RetrainRecord
 from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
-from tune_fmnist.tuning.scheduler import SCHEDULERS
+from tune_fmnist.tuning.proposals import Searching
+from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.workflow.session import Session, check_outcome, record_utilisation, retrain_tables
 
@@ -84,7 +85,7 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
     options, record, paths, mirror = session.options, session.record, session.paths, session.mirror
     searcher = OptunaSearcher(
         session.space,
-        record.searcher.name,
+        Searching.of(record.searcher, session.space, record.seed),
         seed=record.seed,
         max_epochs=record.max_epochs,
         journal=paths.journal,
@@ -94,7 +95,7 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
     )
     if searcher.rebuilt:
         session.out.print(searcher.rebuilt)
-    scheduler = SCHEDULERS[record.scheduler.name](record.max_epochs)
+    scheduler = make_scheduler(record.scheduler, record.max_epochs)
     if options.resume:
         scheduler.resume(trials.reported())
     display = SearchDisplay(session.out, trials, trials=record.trials, time_budget=options.time_budget)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName
 from tune_fmnist.store.record import RetrainPlan, SchedulerSettings, SearcherSettings, SearchRecord, Settings
-from tune_fmnist.tuning.methods import SCHEDULER_ARGUMENTS, SEARCHER_ARGUMENTS
+from tune_fmnist.tuning import methods
 from tune_fmnist.tuning.space import Space, check_steps, default_space, from_values, read_space, to_json
 
 DEFAULT_SIZE: Final[dict[ModelName, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 5)}
@@ -65,6 +65,8 @@ class Options(BaseModel):
     time_budget: Seconds = None
     searcher: SearcherName | None = None
     scheduler: SchedulerName | None = None
+    grace: int | None = Field(default=None, ge=1, le=1000)
+    reduction_factor: int | None = Field(default=None, ge=2, le=1000)
     seed: Seed | None = None
     split_seed: Seed | None = None
     name: str | None = None
@@ -129,7 +131,6 @@ def new_settings(options: Options) -> tuple[Settings, Space]:
     if options.model is None:
         raise InputError("missing", key="--model", hint="use ann or cnn")
     trials, max_epochs = DEFAULT_SIZE[options.model]
-    searcher, scheduler = options.searcher or "tpe", options.scheduler or "asha"
     space = _space(options, options.model)
     settings = Settings(
         model=options.model,
@@ -138,14 +139,31 @@ def new_settings(options: Options) -> tuple[Settings, Space]:
         trials=options.trials or trials,
         max_epochs=options.max_epochs or max_epochs,
         limit_train=options.limit_train,
-        searcher=SearcherSettings(name=searcher, **SEARCHER_ARGUMENTS[searcher]),
-        scheduler=SchedulerSettings(name=scheduler, **SCHEDULER_ARGUMENTS[scheduler]),
+        searcher=_searcher(options),
+        scheduler=_scheduler(options),
         retrain_plan=RetrainPlan(
             wanted=options.retrain is not False, top_k=options.top_k or 3, seeds=options.retrain_seeds or 3
         ),
         space=to_json(space),
     )
     return settings, space
+
+
+def _searcher(options: Options) -> SearcherSettings:
+    name = options.searcher or methods.SEARCHER
+    return SearcherSettings(name=name, n_startup_trials=methods.N_STARTUP_TRIALS, **methods.SAMPLER_ARGUMENTS[name])
+
+
+def _scheduler(options: Options) -> SchedulerSettings:
+    name = options.scheduler or methods.SCHEDULER
+    if name == "asha":
+        grace, factor = options.grace or methods.GRACE, options.reduction_factor or methods.REDUCTION_FACTOR
+        return SchedulerSettings(name=name, grace=grace, reduction_factor=factor)
+    for key in ("grace", "reduction_factor"):
+        if getattr(options, key) is not None:
+            what = f"{getattr(options, key)} has no meaning where no trial is stopped"
+            raise InputError(what, key=option(key), hint=f"leave it out, or use {option('scheduler')} asha")
+    return SchedulerSettings(name=name)
 
 
 def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space:
@@ -167,6 +185,8 @@ def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space
         "max_epochs": record.max_epochs,
         "searcher": record.searcher.name,
         "scheduler": record.scheduler.name,
+        "grace": record.scheduler.grace,
+        "reduction_factor": record.scheduler.reduction_factor,
         "seed": record.seed,
         "split_seed": record.images_seed,
         "limit_train": record.limit_train,

@@ -45,6 +45,8 @@ def search(
     time_budget: float | str | None = None,
     searcher: SearcherName | None = None,
     scheduler: SchedulerName | None = None,
+    grace: int | None = None,
+    reduction_factor: int | None = None,
     seed: int | None = None,
     split_seed: int | None = None,
     name: str | None = None,
@@ -72,8 +74,10 @@ def search(
         trials: how many [ann 40, cnn 12].
         max_epochs: epochs of the longest trial [ann 27, cnn 5].
         time_budget: end the search after so many seconds, or ``"90s"``, ``"10m"``, ``"2h"``.
-        searcher: ``tpe``, ``gp`` or ``random`` [tpe].
+        searcher: ``gp``, ``tpe`` or ``random`` [gp].
         scheduler: ``asha`` stops poor trials early, ``fifo`` none [asha].
+        grace: epochs before ASHA can stop a trial [3].
+        reduction_factor: of the trials that reach the same epoch, ASHA lets the best one in so many go on [3].
         seed: of searcher, weights, order and dropout [0].
         split_seed: of the split, and of the images of ``limit_train`` [0].
         name: of the folder for the results [model and time].
@@ -108,6 +112,8 @@ def search(
             time_budget=time_budget,
             searcher=searcher,
             scheduler=scheduler,
+            grace=grace,
+            reduction_factor=reduction_factor,
             seed=seed,
             split_seed=split_seed,
             name=name,
@@ -193,6 +199,11 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
         f"{'resuming' if resumes else 'search'} {record.name}: {record.trials} trials of up to "
         f"{record.max_epochs} epochs, {record.searcher.name} and {record.scheduler.name}, seed {record.seed}"
     )
+    searched = record.trials - 1 - len(session.space.start)
+    searcher = record.searcher
+    if searcher.name != "random" and searched + 1 <= searcher.n_startup_trials:
+        what = f"{searcher.name} draws by its model once {searcher.n_startup_trials} trials have told an epoch"
+        session.out.print(f"{what}: with {record.trials} trials, all are drawn at random")
     sizes = f"{record.train_size:,} training and {record.validation_size:,} validation images"
     session.out.print(f"{sizes} ({session.source.origin})")
 

@@ -1,0 +1,37 @@
+"""What lies at an edge of its range is named, on the range's own scale."""
+
+from __future__ import annotations
+
+import pytest
+
+from tune_fmnist.reporting.edges import edges
+from tune_fmnist.tuning.space import from_values
+
+SPACE = from_values(
+    {
+        "model": "cnn",
+        "parameters": {
+            "conv1_channels": {"type": "int", "low": 16, "high": 64, "step": 16},
+            "dropout": {"type": "float", "low": 0.0, "high": 0.5},
+            "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+            "flip": {"type": "categorical", "choices": [False, True]},
+            "shift": {"type": "int", "low": 1, "high": 1},
+        },
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"dropout": 0.49}, [("dropout", 0.5)]),
+        ({"dropout": 0.02, "conv1_channels": 64}, [("conv1_channels", 64), ("dropout", 0.0)]),
+        # In the middle of the numbers, near neither end of their logarithms.
+        ({"learning_rate": 0.005}, []),
+        ({"learning_rate": 1.2e-4}, [("learning_rate", 1e-4)]),
+    ],
+)
+def test_values_at_an_edge(changes: dict[str, float], expected: list[tuple[str, float]]) -> None:
+    inside = {"conv1_channels": 32, "dropout": 0.3, "learning_rate": 1e-3, "flip": True, "shift": 1, "momentum": 0.0}
+    assert [(edge.name, edge.bound) for edge in edges(SPACE, inside | changes)] == expected

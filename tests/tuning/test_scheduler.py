@@ -1,0 +1,51 @@
+"""ASHA neither stops nor counts the baseline, and stops by the epochs and shares that it is given."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from tests.records import make_job
+from tune_fmnist.store.jobs import JOB, METRIC
+from tune_fmnist.tuning.scheduler import Asha
+
+CONTROLLER: Any = None
+
+
+def judge(scheduler: Asha, number: int, epoch: int, score: float) -> str:
+    """Return what a scheduler makes of a trial's epoch; it is admitted with its first one."""
+    trial: Any = SimpleNamespace(config={JOB: make_job(number)})
+    if epoch == 1:
+        scheduler.on_trial_add(CONTROLLER, trial)
+    return scheduler.on_trial_result(CONTROLLER, trial, {"epoch": epoch, METRIC: score})
+
+
+def test_the_baseline_is_neither_stopped_nor_counted() -> None:
+    scheduler = Asha(9, grace=1, reduction_factor=3)
+    for number in (1, 2, 3):
+        judge(scheduler, number, 1, 0.8)
+    assert [judge(scheduler, 0, epoch, 0.1) for epoch in range(1, 10)] == [TrialScheduler.CONTINUE] * 8 + [
+        TrialScheduler.STOP
+    ]
+    alone = Asha(9, grace=1, reduction_factor=3)
+    judge(alone, 0, 1, 0.99)
+    assert judge(alone, 1, 1, 0.5) == TrialScheduler.CONTINUE, "a better baseline does not stop the first trial"
+
+
+def test_a_resumed_search_does_not_count_it_either() -> None:
+    scheduler = Asha(9, grace=1, reduction_factor=3)
+    scheduler.resume([{"number": 0, "epoch": 1, METRIC: 0.99}])
+    assert judge(scheduler, 1, 1, 0.5) == TrialScheduler.CONTINUE
+
+
+@pytest.mark.parametrize(("grace", "factor", "stopped"), [(1, 3, 1), (3, 3, 3), (2, 4, 2)])
+def test_a_poor_trial_ends_at_the_first_rung(grace: int, factor: int, stopped: int) -> None:
+    scheduler = Asha(9, grace=grace, reduction_factor=factor)
+    for number in range(1, 9):
+        for epoch in range(1, grace + 1):
+            judge(scheduler, number, epoch, 0.9)
+    actions = [judge(scheduler, 9, epoch, 0.1) for epoch in range(1, grace + 1)]
+    assert actions.index(TrialScheduler.STOP) + 1 == stopped

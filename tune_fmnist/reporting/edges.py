@@ -1,0 +1,62 @@
+"""Whether the best configuration lies at an edge of its space, where a wider one may hold a better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from tune_fmnist.reporting.results import Results, rows_of
+from tune_fmnist.reporting.retrained import Retrained
+from tune_fmnist.reporting.wording import plain
+from tune_fmnist.store.tables import config_values
+from tune_fmnist.tuning.cube import to_cube
+from tune_fmnist.tuning.space import CategoricalParameter, Space, Value, from_values
+
+NEAR: Final = 0.05
+"""A value within this share of a range, on its scale, lies at its edge."""
+
+
+class Edge(NamedTuple):
+    """A parameter whose best value lies at a bound of its range."""
+
+    name: str
+    value: Value
+    bound: float
+
+
+def edges(space: Space, config: Mapping[str, Any]) -> list[Edge]:
+    """Return the parameters of a configuration that lie at a bound.
+
+    Args:
+        space: where it comes from.
+        config: its values by name; those that are not searched do not matter.
+    """
+    found = []
+    for name, parameter in space.parameters.items():
+        if isinstance(parameter, CategoricalParameter) or parameter.low == parameter.high:
+            continue
+        value = config.get(name)
+        if value is None or not parameter.contains(value):
+            continue
+        at = to_cube(parameter, value)
+        if value == parameter.low or at <= NEAR:
+            found.append(Edge(name, value, parameter.low))
+        elif value == parameter.high or at >= 1.0 - NEAR:
+            found.append(Edge(name, value, parameter.high))
+    return found
+
+
+def of_best(results: Results, retrained: Retrained | None) -> str | None:
+    """Return in a sentence what of the best configuration lies at an edge, and what to do; None if nothing does.
+
+    The best one is the first in rank of those retrained, or else of the trials.
+    """
+    best = retrained.best if retrained is not None else next(iter(rows_of(results.ranked)), None)
+    if best is None:
+        return None
+    space = from_values(results.record.space, file=str(results.paths.search))
+    found = edges(space, config_values(best))
+    if not found:
+        return None
+    listed = ", ".join(f"{edge.name} {plain(edge.value)} (bound {plain(edge.bound)})" for edge in found)
+    return f"At the edge of the space, within 5 % of a bound: {listed}. A wider range may hold a better value."
