@@ -5,7 +5,8 @@ model is scored as trained and with an exponential moving average of its weights
 images: ``seen`` is what a search would see, ``held`` only scores what it chose.  The test images are not looked at.
 
 A curve is published as a Parquet file of its own, so that the command goes on where it was ended, and several processes
-share the work.  The order of the configurations is fixed and any beginning of it is a fair sample of the space.
+share the work.  What ``curves_ann.parquet`` and ``curves_cnn.parquet`` have is not recorded again.  The order of the
+configurations is fixed and any beginning of it is a fair sample of the space.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import hashlib
 import json
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,69 +30,26 @@ import torch
 import typer
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from scipy.stats import qmc
 from torch import Tensor, nn
 
+from benchmarks.quality.curves import HERE, PLANS, SPLIT_SEED, Curve, curves, space_of
+from benchmarks.quality.dataset import SCHEMA_VERSION, merged, published_in, schema
 from tune_fmnist import data
 from tune_fmnist.base import provenance
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.vocabulary import ModelName
-from tune_fmnist.models.config import FAMILIES, Config, baseline, config_id
+from tune_fmnist.models.config import Config, config_id
 from tune_fmnist.store.tables import config_columns, to_table
 from tune_fmnist.training import fit as training
 from tune_fmnist.training.device import DeviceImages, choose_precision, to_device
 from tune_fmnist.training.fit import EpochMetrics, State, predict, score
 from tune_fmnist.training.optimizer import Optimizer
-from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, Parameter, Space, Value, read_space, to_json
+from tune_fmnist.tuning.space import to_json
 
-HERE: Final = Path(__file__).parent
 CPU: Final = torch.device("cpu")
-SCHEMA_VERSION: Final = 1
-SPLIT_SEED: Final = 0
 
 DECAY: Final = 0.998
 """How much of the average a step of 64 images keeps; a larger batch keeps less, so that as many images count."""
-
-SECOND_SEED_SHARE: Final = 0.3
-"""Share of the configurations that are trained with a second seed."""
-
-BASELINE_SEEDS: Final = 4
-"""The baseline is what everything is compared with, so that it is trained more often."""
-
-_LONGEST_ORDER: Final = 4096
-"""Configurations in the fixed order; a power of two, as Sobol's sequence likes it."""
-
-
-class Plan(NamedTuple):
-    """How many ``configurations`` of a family to record, the baseline among them, and for how many ``epochs``."""
-
-    configurations: int
-    epochs: int
-
-
-PLANS: Final[dict[str, Plan]] = {"ann": Plan(512, 27), "cnn": Plan(128, 9)}
-
-
-class Curve(NamedTuple):
-    """One training to record.
-
-    ``number`` is the place of its configuration in the fixed order, 0 the baseline; ``repeat`` tells the trainings of a
-    configuration apart, from 0; ``horizon`` is its length in epochs, over which its schedule runs.
-    """
-
-    number: int
-    repeat: int
-    horizon: int
-    config: Config
-
-    @property
-    def seed(self) -> int:
-        """Of weights, dropout, order and augmentation, 32 bits: no two trainings share one, as in a search."""
-        return int(np.random.SeedSequence([self.number, self.repeat], spawn_key=(4,)).generate_state(1)[0])
-
-    @property
-    def name(self) -> str:
-        return f"{self.config.model}-{self.number:04d}-{self.repeat}-{self.horizon:02d}"
 
 
 class Halves(NamedTuple):
@@ -106,55 +63,6 @@ class Halves(NamedTuple):
     validation: DeviceImages
     split_hash: str
     halves_hash: str
-
-
-def space_of(model: ModelName) -> Space:
-    """Return the space whose configurations are recorded."""
-    return read_space(HERE / f"{model}.toml")
-
-
-def curves(model: ModelName, configurations: int, horizon: int) -> list[Curve]:
-    """Return the trainings of the first ``configurations`` configurations, in the order in which they are recorded.
-
-    The configurations behind the baseline are points of Sobol's sequence, shifted by a random vector (Cranley &
-    Patterson 1976), which is the same on every machine; a coordinate of its own decides who gets a second seed.
-    """
-    space = space_of(model)
-    points = _points(len(space.parameters) + 1)[: configurations - 1]
-    order = [Curve(0, repeat, horizon, baseline(model)) for repeat in range(BASELINE_SEEDS)]
-    for number, point in enumerate(points, start=1):
-        at = dict(zip(space.parameters, point[1:].tolist(), strict=True))
-        config = space.sample(partial(_chosen, at))
-        repeats = 2 if point[0] < SECOND_SEED_SHARE else 1
-        order += [Curve(number, repeat, horizon, config) for repeat in range(repeats)]
-    return order
-
-
-def _points(dimensions: int) -> NDArray[np.float64]:
-    """Return the order's points, (4096, dimensions), in [0, 1)."""
-    shift = np.random.PCG64(np.random.SeedSequence(SPLIT_SEED, spawn_key=(3,))).random_raw(dimensions) / 2.0**64
-    points: NDArray[np.float64] = (qmc.Sobol(dimensions, scramble=False).random(_LONGEST_ORDER) + shift) % 1.0
-    return points
-
-
-def _chosen(at: dict[str, float], name: str, parameter: Parameter) -> Value:
-    return _value(parameter, at[name])
-
-
-def _value(parameter: Parameter, at: float) -> Value:
-    """Return the value that lies at ``at``, in [0, 1), of a parameter's range."""
-    if isinstance(parameter, CategoricalParameter):
-        return parameter.choices[int(at * len(parameter.choices))]
-    low, high, step = parameter.low, parameter.high, parameter.step
-    if isinstance(parameter, FloatParameter):
-        if step is not None:
-            raise ValueError("a float in steps is not recorded")
-        return low * float((high / low) ** at) if parameter.log else low + at * (high - low)
-    if parameter.log:
-        # Each integer has the share of the logarithmic range from half before it to half behind it.
-        near = (low - 0.5) * float(((high + 0.5) / (low - 0.5)) ** at)
-        return min(max(round(near), parameter.low), parameter.high)
-    return parameter.low + parameter.step * int(at * ((parameter.high - parameter.low) // parameter.step + 1))
 
 
 def load_halves(data_root: Path | None, limit: int | None = None) -> Halves:
@@ -297,41 +205,6 @@ def record(curve: Curve, halves: Halves) -> pa.Table:
     return to_table(recorder.rows, schema(curve.config.model))
 
 
-def schema(model: ModelName) -> pa.Schema:
-    """Return the columns of a family's curves, each with its description in its metadata."""
-    integer, real, text, truth = pa.int64(), pa.float64(), pa.string(), pa.bool_()
-    columns = [
-        ("number", integer, "place of the configuration in the fixed order; 0 is the baseline"),
-        ("repeat", integer, "which training of this configuration, from 0; others have other seeds"),
-        ("seed", integer, "of weights, dropout, order and augmentation"),
-        ("horizon", integer, "epochs of the whole curve, over which the schedule runs"),
-        ("config_id", text, "name of the configuration: equal ones have equal names"),
-        ("parameters", integer, "trainable parameters of the model"),
-        ("average_decay", real, "how much of the weights' moving average a step keeps"),
-        ("epoch", integer, "from 1"),
-        ("train_loss", real, "mean cross entropy over the epoch's steps, dropout on, nats"),
-        ("train_accuracy", real, "accuracy over the epoch's steps, dropout on, a fraction"),
-        ("learning_rate", real, "at the epoch's last step"),
-        ("diverged", truth, "the loss is no longer finite, and the curve ends with this epoch"),
-    ]
-    for prefix, weights in (("", "the weights as trained"), ("average_", "the moving average of the weights")):
-        for half, images in (("seen", "that a search sees"), ("held", "held back from it")):
-            columns += [
-                (f"{prefix}{half}_loss", real, f"cross entropy on the validation images {images}, of {weights}, nats"),
-                (f"{prefix}{half}_accuracy", real, f"accuracy on the validation images {images}, of {weights}"),
-            ]
-    columns += [
-        ("train_seconds", real, "processor time of the epoch's steps, one thread, without the averaging"),
-        ("average_seconds", real, "processor time of the averaging in these steps"),
-        ("eval_seconds", real, "processor time of one evaluation of all validation images"),
-    ]
-    kinds = {bool: truth, int: integer, float: real}
-    for key, info in FAMILIES[model].model_fields.items():
-        kind = kinds.get(info.annotation, text) if isinstance(info.annotation, type) else text
-        columns.append((f"config_{key}", kind, f"configuration: {key}"))
-    return pa.schema([pa.field(name, kind, False, {"description": words}) for name, kind, words in columns])
-
-
 def facts(model: ModelName, halves: Halves) -> dict[str, Any]:
     """Return what a curve depends on, and what it was computed with."""
     recorded = provenance.record()
@@ -345,6 +218,11 @@ def facts(model: ModelName, halves: Halves) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         **recorded,
     }
+
+
+def published(model: ModelName, folder: Path = HERE) -> Path:
+    """Return the file of a family's published curves."""
+    return folder / f"curves_{model}.parquet"
 
 
 def record_missing(order: list[Curve], halves: Halves, folder: Path, say: Callable[[str], None]) -> None:
@@ -378,32 +256,6 @@ def record_missing(order: list[Curve], halves: Halves, folder: Path, say: Callab
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def merge_parts(model: ModelName, folder: Path) -> pa.Table:
-    """Return the curves of a family as one table, with what they were computed with in its metadata.
-
-    Raises:
-        ValueError: there are none, or they do not belong together: other images, another space, or a configuration
-            that is not the same in all of its curves.
-    """
-    parts = [pq.read_table(path) for path in sorted(folder.glob(f"{model}-*.parquet"))]
-    if not parts:
-        raise ValueError(f"{folder} has no curve of {model}: record some first")
-    recorded = [json.loads(part.schema.metadata[b"facts"]) for part in parts]
-    for key in ("schema_version", "split_hash", "halves_hash", "space"):
-        if len({json.dumps(of[key]) for of in recorded}) > 1:
-            raise ValueError(f"the curves of {model} in {folder} differ in {key}: they belong to different studies")
-    # Parts differ in their metadata alone.
-    table = pa.concat_tables([part.replace_schema_metadata(None) for part in parts]).cast(schema(model))
-    names = Counter(zip(table["number"].to_pylist(), table["config_id"].to_pylist(), strict=True))
-    if len(names) > len({number for number, _ in names}):
-        raise ValueError(f"the curves of {model} in {folder} give one number to two configurations")
-    shared = {key: recorded[0][key] for key in ("schema_version", "split_hash", "halves_hash", "space")}
-    computed = Counter(json.dumps({key: of[key] for key in of if key not in shared}) for of in recorded)
-    about = shared | {"computed_with": [{"curves": count, **json.loads(of)} for of, count in computed.items()]}
-    table = table.sort_by([(key, "ascending") for key in ("horizon", "number", "repeat", "epoch")])
-    return table.replace_schema_metadata({"facts": json.dumps(about), "description": __doc__ or ""})
-
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 _Folder = Annotated[Path, typer.Option(help="where each finished curve is kept")]
 _Models = Annotated[list[str] | None, typer.Option(help="ann or cnn; may be repeated, the first comes first [both]")]
@@ -420,10 +272,12 @@ def record_curves(
 ) -> None:
     """Record the curves that are missing; several processes may do so at once, each with one thread."""
     torch.set_num_threads(1)
-    order = []
+    order: list[Curve] = []
     for name in model or list(PLANS):
         plan = PLANS[name]
-        order += curves(name, configurations or plan.configurations, epochs or plan.epochs)  # type: ignore[arg-type]
+        wanted = curves(name, configurations or plan.configurations, epochs or plan.epochs)  # type: ignore[arg-type]
+        known = published_in(published(name))  # type: ignore[arg-type]
+        order += [curve for curve in wanted if (curve.number, curve.repeat, curve.horizon) not in known]
     record_missing(order, load_halves(data_root, limit_train), folder, partial(print, flush=True))
 
 
@@ -435,8 +289,8 @@ def merge(
 ) -> None:
     """Make one table of each family's curves; ending the recording is not necessary."""
     for name in model or list(PLANS):
-        table = merge_parts(name, folder)  # type: ignore[arg-type]
-        file = out / f"curves_{name}.parquet"
+        file = published(name, out)  # type: ignore[arg-type]
+        table = merged(name, folder, file)  # type: ignore[arg-type]
         with publish(file) as partial_file:
             pq.write_table(table, partial_file, compression="zstd")
         of = table.select(["number", "repeat", "horizon"]).group_by(["number", "repeat", "horizon"]).aggregate([])

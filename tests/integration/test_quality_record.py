@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from benchmarks.quality import curves as order
 from benchmarks.quality import record
+from benchmarks.quality.dataset import merged, schema
 from tune_fmnist.base.vocabulary import ModelName
 from tune_fmnist.models.config import Ann, config_id
 from tune_fmnist.models.networks import build
@@ -25,7 +29,7 @@ def halves() -> record.Halves:
 
 @pytest.mark.parametrize("model", ["ann", "cnn"])
 def test_a_curve_is_that_of_fit(model: ModelName, halves: record.Halves) -> None:
-    curve = record.curves(model, 2, 2)[-1]
+    curve = order.curves(model, 2, 2)[-1]
     rows = record.record(curve, halves).to_pylist()
     expected: list[EpochMetrics] = []
     fit(
@@ -65,15 +69,15 @@ def test_the_average_of_the_weights_after_each_step(dtype: torch.dtype) -> None:
 
 
 def test_the_order_begins_with_the_baseline_and_is_fair() -> None:
-    space = record.space_of("ann")
-    order = record.curves("ann", 256, 27)
-    assert order[: record.BASELINE_SEEDS] == [record.Curve(0, i, 27, Ann()) for i in range(record.BASELINE_SEEDS)]
-    assert order[:100] == record.curves("ann", 400, 27)[:100]
-    assert len({curve.seed for curve in order}) == len(order)
-    firsts = [curve.config for curve in order if curve.repeat == 0]
+    space = order.space_of("ann")
+    listed = order.curves("ann", 256, 27)
+    assert listed[: order.BASELINE_SEEDS] == [order.Curve(0, i, 27, Ann()) for i in range(order.BASELINE_SEEDS)]
+    assert listed[:100] == order.curves("ann", 400, 27)[:100]
+    assert len({curve.seed for curve in listed}) == len(listed)
+    firsts = [curve.config for curve in listed if curve.repeat == 0]
     assert len({config_id(config) for config in firsts}) == 256
     assert all(space.values(config) is not None for config in firsts)
-    again = [curve.config for curve in order if curve.repeat == 1]
+    again = [curve.config for curve in listed if curve.repeat == 1]
     assert len(again) / len(firsts) >= 0.25
     for sample in (firsts[1:], firsts[1:65], again):
         rates = np.log10([config.learning_rate for config in sample])
@@ -83,9 +87,9 @@ def test_the_order_begins_with_the_baseline_and_is_fair() -> None:
 
 def test_each_half_has_half_of_each_class() -> None:
     labels = np.repeat(np.arange(10, dtype=np.uint8), 7)
-    order = record.halved(labels)
-    assert sorted(order) == list(range(70))
-    seen, held = (np.bincount(labels[half], minlength=10) for half in (order[:35], order[35:]))
+    places = record.halved(labels)
+    assert sorted(places) == list(range(70))
+    seen, held = (np.bincount(labels[half], minlength=10) for half in (places[:35], places[35:]))
     assert np.abs(seen - held).max() == 1
 
 
@@ -98,9 +102,28 @@ def test_what_is_there_is_not_recorded_again_and_all_becomes_one_table(tmp_path:
     assert "ann-0002-0-01" in said
     assert "ann-0001-0-01" not in said
     assert first.items() <= {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.parquet")}.items()
-    table = record.merge_parts("ann", tmp_path)
-    assert table.schema.equals(record.schema("ann"))
+    published = tmp_path / "published" / "curves_ann.parquet"
+    published.parent.mkdir()
+    assert run(record.app, ["merge", *few[:2], *few[-2:], "--out", str(published.parent)]).exit_code == 0
+    table = pq.read_table(published)
+    assert table.schema.equals(schema("ann"))
     assert set(table["number"].to_pylist()) == {0, 1, 2}
     assert all(math.isfinite(loss) for loss in table["average_held_loss"].to_pylist())
     with pytest.raises(ValueError, match="has no curve of cnn"):
-        record.merge_parts("cnn", tmp_path)
+        merged("cnn", tmp_path, tmp_path / "none")
+
+
+def test_what_is_published_is_kept_without_its_parts(tmp_path: Path) -> None:
+    few = ["--model", "ann", "--epochs", "1", "--limit-train", "200"]
+    published = tmp_path / "curves_ann.parquet"
+    for folder, configurations in (("one", "1"), ("other", "2")):
+        parts = ["--folder", str(tmp_path / folder)]
+        recorded = CliRunner().invoke(record.app, ["curves", *few, *parts, "--configurations", configurations])
+        assert recorded.exit_code == 0
+        for path in sorted((tmp_path / folder).glob("ann-0000-*.parquet"))[: 2 if folder == "other" else 0]:
+            path.unlink()
+        table = merged("ann", tmp_path / folder, published)
+        pq.write_table(table, published)
+    assert set(table["number"].to_pylist()) == {0, 1}
+    facts = json.loads(table.schema.metadata[b"facts"])
+    assert sum(group["curves"] for group in facts["computed_with"]) == table.num_rows
