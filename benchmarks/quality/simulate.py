@@ -131,7 +131,11 @@ class Search:
         return judged(self._method.chosen_by, trial.accuracies[: trial.epochs])
 
     def _start(self, now: float) -> None:
-        job: TrialJob = self._searcher.suggest(str(len(self._trials)))[JOB]
+        name = str(len(self._trials))
+        # The clock stands still while the searcher draws.
+        while (suggested := self._searcher.suggest(name)) is None:
+            pass
+        job: TrialJob = suggested[JOB]
         values = self._world.space.values(job.config)
         assert values is not None
         training = self._world.train(values, np.random.default_rng([self._seed, job.number]))

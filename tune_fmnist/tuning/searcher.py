@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +23,9 @@ from tune_fmnist.tuning.estimates import estimates
 from tune_fmnist.tuning.proposals import Outcome, Proposal, Proposer, Values, suggest
 from tune_fmnist.tuning.space import Space
 from tune_fmnist.tuning.study import is_outside, open_study, told_by_tables
+
+_PATIENCE_SECONDS: Final = 0.05
+"""How long running trials may have to wait for a draw; those of a Gaussian process take half a second."""
 
 _ORIGIN: Final = "origin"
 """Under which the study keeps who proposed a trial: the tables may lack its row."""
@@ -76,6 +80,8 @@ class OptunaSearcher(Searcher):
         self.study, self._journal, self.rebuilt = open_study(journal, name, space, told)
         known = self.study.get_trials(deepcopy=False)
         self._running: dict[str, _Running] = {}
+        self._aside = ThreadPoolExecutor(1, "proposals")
+        self._drawing: Future[Proposal] | None = None
         self._origins: dict[int, Origin | None] = {trial.number: trial.user_attrs.get(_ORIGIN) for trial in known}
         self._origins |= {number: row.get("origin") for number, row in (trials or {}).items()}
         configs = {0: baseline(space.model)} | {number: trial.config for number, trial in told.items()}
@@ -95,12 +101,14 @@ class OptunaSearcher(Searcher):
             and (trial.number not in told or told[trial.number].status == RUNNING)
         ]
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """Return the next trial's job, in what Ray takes for its configuration."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next trial's job, in what Ray takes for its configuration; None if Ray is to ask again soon."""
         if self._unfinished and self._unfinished[0] in self._outside:
             number = self._unfinished.pop(0)
             return {JOB: self._job(number, self._outside[number])}
         running = self._take(self._unfinished.pop(0)) if self._unfinished else self._next()
+        if running is None:
+            return None
         config = self._space.sample(lambda name, parameter: suggest(running.trial, name, parameter))
         self._running[trial_id] = running
         self._seen.setdefault(running.trial.number, _Seen(dict(running.trial.params), {}))
@@ -114,12 +122,14 @@ class OptunaSearcher(Searcher):
         trial = optuna.trial.Trial(self.study, frozen._trial_id)
         return _Running(trial, dict(frozen.intermediate_values), frozen.state)
 
-    def _next(self) -> _Running:
-        """Return a new trial: the next one that is planned, or else what is proposed."""
+    def _next(self) -> _Running | None:
+        """Return a new trial: the next one that is planned, or else what is proposed; None while it is being drawn."""
         number = self._planned.pop(0) if self._planned else len(self.study.get_trials(deepcopy=False))
         # A start may leave parameters open.
         planned = self._planned_origin(number)
-        proposal = Proposal({}, planned) if planned else self._propose(number, self._outcomes())
+        proposal = Proposal({}, planned) if planned else self._drawn(number)
+        if proposal is None:
+            return None
         self._origins[number] = proposal.origin
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -128,6 +138,17 @@ class OptunaSearcher(Searcher):
         trial = self.study.ask()
         trial.set_user_attr(_ORIGIN, proposal.origin)
         return _Running(trial, {})
+
+    def _drawn(self, number: int) -> Proposal | None:
+        """Return a proposal; None while a thread draws it, so that running trials need not wait to be heard."""
+        if self._drawing is None:
+            self._drawing = self._aside.submit(self._propose, number, self._outcomes())
+        try:
+            proposal = self._drawing.result(_PATIENCE_SECONDS if self._running else None)
+        except TimeoutError:
+            return None
+        self._drawing = None
+        return proposal
 
     def _planned_origin(self, number: int) -> Origin | None:
         if number == 0:
@@ -196,6 +217,7 @@ class OptunaSearcher(Searcher):
                 self.study.tell(running.trial, state=TrialState.PRUNED if running.steps else TrialState.FAIL)
         self._running.clear()
         self._journal.sync()
+        self._aside.shutdown(wait=False, cancel_futures=True)
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the journal holds all that the study knows, and Ray's pickles would run code when loaded."""
