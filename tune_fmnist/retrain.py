@@ -1,4 +1,4 @@
-"""``python -m tune_fmnist.retrain``: the best configurations, several seeds each, on all images, and the test."""
+"""``python -m tune_fmnist.retrain``: the best configurations, confirmed, then on all images, and the test."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import typer
 
 from tune_fmnist.cli import Debug
 from tune_fmnist.reporting.progress import console
-from tune_fmnist.workflow.options import Options
+from tune_fmnist.workflow.options import CONFIRM, Options
 from tune_fmnist.workflow.retrain import run
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="the folder of a search")],
+    confirm: Annotated[int, typer.Option(help="train each of the best again with so many seeds")] = CONFIRM,
     top_k: Annotated[int, typer.Option(help="how many of the best configurations")] = 3,
     retrain_seeds: Annotated[int, typer.Option(help="seeds of each")] = 3,
     data_root: Annotated[Path | None, typer.Option(help="a torchvision data root [found or fetched]")] = None,
@@ -23,8 +24,9 @@ def main(
     address: Annotated[str | None, typer.Option(help="a running Ray cluster [start one here]")] = None,
     debug: Debug = False,
 ) -> None:
-    """Retrain the best configurations of a search on all training images, and test them."""
+    """Confirm the best configurations of a search, retrain them on all training images, and test them."""
     options = Options.of(
+        confirm=confirm,
         top_k=top_k,
         retrain_seeds=retrain_seeds,
         data_root=data_root,

@@ -25,9 +25,9 @@ from tune_fmnist.base.vocabulary import RUNNING
 from tune_fmnist.store import tables
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.paths import SearchPaths
-from tune_fmnist.store.ranking import ranked
+from tune_fmnist.store.ranking import confirmed
 from tune_fmnist.store.record import SearchRecord
-from tune_fmnist.tuning.selection import retrain_seeds
+from tune_fmnist.tuning.selection import confirmations, retrain_seeds
 
 STATES = {
     "completed": TrialState.COMPLETE,
@@ -35,7 +35,7 @@ STATES = {
     "diverged": TrialState.FAIL,
     "failed": TrialState.FAIL,
 }
-QUICK = ("--model", "ann", "--limit-train", "4000", "--max-epochs", "9")
+QUICK = ("--model", "ann", "--limit-train", "4000", "--max-epochs", "9", "--confirm", "1")
 _MARK = "TUNE_FMNIST_FAULTS"
 _PATIENCE = 240.0
 
@@ -291,11 +291,21 @@ class Hurt:
         unlogged = self._check_retrains(rows, record) if retrains else None
         return Rows(len(before | dict(epochs)), len(epochs), len(self.again), len(wrong), unlogged)
 
+    def _check_confirmations(self, rows: list[dict[str, Any]], record: SearchRecord) -> None:
+        """Assert that what is wanted is confirmed, once with each seed."""
+        plan = record.retrain_plan
+        wanted = {job.key for job in confirmations(rows, record, top_k=plan.top_k, count=plan.confirm)}
+        done = tables.read(self.paths.confirmations, tables.CONFIRMATIONS).to_pylist()
+        keys = [(row["config_id"], row["seed"]) for row in done]
+        assert len(set(keys)) == len(keys)
+        assert wanted <= set(keys)
+
     def _check_retrains(self, rows: list[dict[str, Any]], record: SearchRecord) -> int:
         """Assert that the best and the baseline are retrained, once with each seed; return the unlogged reads."""
         done = tables.read(self.paths.retrains, tables.RETRAINS).to_pylist()
-        best = ranked(rows, ended=True)
-        chosen = list(dict.fromkeys(row["config_id"] for row in best))[: record.retrain_plan.top_k]
+        self._check_confirmations(rows, record)
+        by = confirmed(tables.read(self.paths.confirmations, tables.CONFIRMATIONS).to_pylist())
+        chosen = list(by)[: record.retrain_plan.top_k]
         ranks = {row["config_id"]: row["rank"] for row in done if row["rank"]}
         assert ranks == {name: place + 1 for place, name in enumerate(chosen)}
         keys = [(row["config_id"], row["seed"]) for row in done]

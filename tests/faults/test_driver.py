@@ -42,10 +42,10 @@ def test_a_search_whose_driver_is_killed_loses_nothing(hurt: Hurt, count: Note, 
     count(f"driver killed, seed {seed}", kills, hurt.check(trials=10, retrains=True))
 
 
-def test_a_search_whose_driver_is_killed_while_it_retrains_loses_nothing(hurt: Hurt, count: Note) -> None:
+def test_a_search_whose_driver_is_killed_while_it_confirms_or_retrains_loses_nothing(hurt: Hurt, count: Note) -> None:
     hurt.arguments += SMALL
     kills = 0
-    for line in ("retraining", "retrained", "retrained"):
+    for line in ("confirming", "confirmed", "confirmed", "retraining", "retrained", "retrained"):
         run = hurt.start()
         if not run.await_line(start=line):
             break
@@ -53,7 +53,7 @@ def test_a_search_whose_driver_is_killed_while_it_retrains_loses_nothing(hurt: H
         kills += 1
     assert kills
     hurt.finish()
-    count("driver killed in retrains", kills, hurt.check(trials=10, retrains=True))
+    count("driver killed in confirmations and retrains", kills, hurt.check(trials=10, retrains=True))
 
 
 @pytest.mark.faults

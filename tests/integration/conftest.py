@@ -31,7 +31,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """A finished search of the ANN with its retrains."""
     folder = tmp_path_factory.mktemp("results")
     done = tune(
-        "search", "--model", "ann", *SMALL, "--top-k", 1, "--retrain-seeds", 2, "--results-dir", folder, "--name", "x"
+        "search",
+        "--model",
+        "ann",
+        *SMALL,
+        "--confirm",
+        2,
+        "--top-k",
+        1,
+        "--retrain-seeds",
+        2,
+        "--results-dir",
+        folder,
+        "--name",
+        "x",
     )
     assert done.returncode == 0, done.stderr
     (folder / "x.log").write_text(done.stdout)

@@ -22,8 +22,9 @@ from tune_fmnist.models import load
 from tune_fmnist.models.config import baseline, config_id
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import tables
+from tune_fmnist.store.confirmation_table import hits
 from tune_fmnist.store.paths import SearchPaths
-from tune_fmnist.tuning.selection import retrain_seeds
+from tune_fmnist.tuning.selection import confirmations, retrain_seeds
 from tune_fmnist.workflow.search import search
 
 
@@ -36,8 +37,9 @@ def study_of(paths: SearchPaths) -> optuna.Study:
 def test_every_file_of_the_contract_is_there(finished: Results) -> None:
     paths = finished.paths
     for file in (
-        paths.search, paths.trials, paths.epochs, paths.retrains, paths.retrain_epochs, paths.predictions,
-        paths.test_reads, paths.journal, paths.page, paths.best / "model.safetensors", paths.best / "config.json",
+        paths.search, paths.trials, paths.epochs, paths.confirmations, paths.retrains, paths.retrain_epochs,
+        paths.predictions, paths.test_reads, paths.journal, paths.page, paths.best / "model.safetensors",
+        paths.best / "config.json",
     ):  # fmt: skip
         assert file.stat().st_size > 0, file
     assert list(paths.figures.glob("*.png"))
@@ -65,10 +67,26 @@ def test_the_study_holds_the_same_trials(finished: Results) -> None:
     assert [trial.state for trial in told] == [states[status] for status in finished.trials["status"]]
 
 
+def test_the_best_and_the_baseline_are_confirmed_with_each_seed(finished: Results) -> None:
+    rows, record = finished.confirmations, finished.record
+    wanted = confirmations(tables.read(finished.paths.trials, tables.TRIALS).to_pylist(), record, top_k=1, count=2)
+    assert set(zip(rows["config_id"], rows["seed"], strict=True)) == {job.key for job in wanted}
+    assert len(rows) == len(wanted) == 2 * finished.trials["config_id"].nunique()
+    assert not set(rows["seed"]) & {*finished.trials["seed"], *finished.retrains["seed"]}
+    assert set(rows["status"]) == {"completed"}
+    for row in rows.to_dict("records"):
+        assert len(row["correct"]) == 3
+        assert hits(row, record.validation_size).mean() == pytest.approx(row["score"], abs=1e-12)
+        last = np.unpackbits(np.frombuffer(row["correct"][-1], np.uint8), count=record.validation_size)
+        assert last.mean() == pytest.approx(row["val_accuracy"], abs=1e-12)
+    assert record.retrain is not None
+    assert (record.retrain.confirm, record.retrain_plan.confirm) == (2, 2)
+
+
 def test_retrains_are_the_best_and_the_baseline_with_each_seed(finished: Results) -> None:
     retrains, trials = finished.retrains, finished.trials
-    finished_ones = trials[trials["status"] == "completed"]
-    best = finished_ones.sort_values(["score", "number"], ascending=[False, True]).iloc[0]
+    means = finished.confirmations.groupby("config_id")["score"].mean()
+    best = trials[trials["config_id"] == means.idxmax()].iloc[0]
     first = config_id(baseline("ann"))
     expected = {(name, seed) for name in (best["config_id"], first) for seed in retrain_seeds(finished.record, 2)}
     assert set(zip(retrains["config_id"], retrains["seed"], strict=True)) == expected
@@ -117,7 +135,7 @@ def test_the_summary_fits_one_screen(finished: Results) -> None:
 def test_retraining_again_keeps_what_is_there_and_adds_what_is_asked(finished: Results, tmp_path: Path) -> None:
     folder = tmp_path / "x"
     shutil.copytree(finished.paths.folder, folder)
-    more = tune("retrain", folder, "--top-k", 1, "--retrain-seeds", 3)
+    more = tune("retrain", folder, "--confirm", 2, "--top-k", 1, "--retrain-seeds", 3)
     assert more.returncode == 0, more.stderr
     after = Results(SearchPaths(folder)).retrains
     configurations = finished.retrains["config_id"].nunique()

@@ -18,8 +18,9 @@ from tune_fmnist import data, search
 from tune_fmnist.models.config import Ann
 from tune_fmnist.models.saved import saved_config
 from tune_fmnist.runtime.ray_session import running_ray
-from tune_fmnist.runtime.retrains import RETRIES, run_retrains
+from tune_fmnist.runtime.retrains import run_retrains
 from tune_fmnist.runtime.slots import Slots, place
+from tune_fmnist.runtime.tasks import RETRIES
 from tune_fmnist.store import tables
 from tune_fmnist.store.jobs import RetrainJob
 from tune_fmnist.store.paths import SearchPaths

@@ -25,6 +25,7 @@ from tune_fmnist.store import tables
 SCHEMAS = {
     "trials": tables.TRIALS,
     "epochs": tables.EPOCHS,
+    "confirmations": tables.CONFIRMATIONS,
     "retrains": tables.RETRAINS,
     "retrain_epochs": tables.RETRAIN_EPOCHS,
     "predictions": tables.PREDICTIONS,

@@ -11,7 +11,7 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.models.config import Ann, Config, config_id
 from tune_fmnist.store.tables import config_columns
-from tune_fmnist.tuning.selection import choose, retrain_seeds
+from tune_fmnist.tuning.selection import choose, confirmations, retrain_seeds
 
 RECORD = make_record(seed=7, max_epochs=9, images=100, train_size=80)
 
@@ -54,6 +54,42 @@ def test_a_trial_that_did_not_reach_the_last_epoch_fills_up_and_is_retrained_for
 def test_a_search_that_was_scored_by_the_best_epoch_is_retrained_to_it() -> None:
     earlier = RECORD.model_copy(update={"scored_epochs": None})
     assert {(job.epochs, job.horizon) for job in choose([BASELINE], earlier, top_k=1, seeds=1)} == {(4, 9)}
+
+
+def confirmation(of: dict[str, Any], score: float) -> dict[str, Any]:
+    return {"number": of["number"], "config_id": of["config_id"], "score": score}
+
+
+def test_the_confirmations_decide_who_is_retrained_and_the_trial_does_not_count() -> None:
+    rows = [BASELINE, *(row(number, Ann(hidden1=100 + number), 0.9 - number / 100) for number in (1, 2, 3))]
+    scores = {0: (0.5, 0.5), 1: (0.9, 0.0), 2: (0.8, 0.8), 3: (0.86, 0.84)}
+    by = [confirmation(rows[number], score) for number, both in scores.items() for score in both]
+    jobs = choose(rows, RECORD, top_k=2, seeds=1, by=by)
+    assert [(job.config, job.rank) for job in jobs] == [
+        (Ann(hidden1=103), 1),
+        (Ann(hidden1=102), 2),
+        (Ann(), None),
+    ]
+
+
+def test_a_baseline_that_is_confirmed_best_ranks_first() -> None:
+    rows = [BASELINE, row(1, Ann(hidden1=101), 0.99)]
+    by = [confirmation(BASELINE, 0.9), confirmation(rows[1], 0.85)]
+    assert [(job.config, job.rank) for job in choose(rows, RECORD, top_k=1, seeds=1, by=by)] == [(Ann(), 1)]
+
+
+@pytest.mark.parametrize(("top_k", "candidates"), [(1, 6), (3, 6), (4, 8)])
+def test_twice_as_many_as_are_retrained_and_the_baseline_are_confirmed(top_k: int, candidates: int) -> None:
+    rows = [
+        row(0, Ann(), 0.1),
+        *(row(number, Ann(hidden1=100 + number), 0.9 - number / 100) for number in range(1, 12)),
+    ]
+    jobs = confirmations(rows, RECORD, top_k=top_k, count=2)
+    assert [job.number for job in jobs] == [number for number in (*range(1, candidates + 1), 0) for _ in range(2)]
+    assert len({job.seed for job in jobs}) == 2
+    assert not {job.seed for job in jobs} & set(retrain_seeds(RECORD, 9))
+    assert {(job.epochs, job.expected_seconds) for job in jobs} == {(9, 18.0)}
+    assert confirmations(rows, RECORD, top_k=top_k, count=0) == []
 
 
 def test_retrains_have_seeds_of_their_own_in_each_search() -> None:

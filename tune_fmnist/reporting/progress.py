@@ -14,10 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_fmnist.base.vocabulary import RUNNING, STATUSES
-from tune_fmnist.reporting.wording import configuration_name, duration
+from tune_fmnist.reporting.wording import duration
 
 if TYPE_CHECKING:
-    from tune_fmnist.store.jobs import RetrainJob, RetrainResult
     from tune_fmnist.store.trial_tables import TrialTables
 
 _REFRESH_SECONDS = 0.25
@@ -134,41 +133,38 @@ class SearchDisplay(_Display):
         return f"best score {best['score']:.4f} (trial {best['number']}, {best['epochs']} epochs){beside}"
 
 
-class RetrainDisplay(_Display):
-    """The progress of the retrains.
+class TaskDisplay(_Display):
+    """The progress of confirmations or retrains.
 
     Args:
         out: where to.
-        expected: about how many seconds each retrain will take in a slot.
+        what: the name of what is done.
+        expected: about how many seconds each will take in a slot.
         slots: how many run at once.
     """
 
-    def __init__(self, out: Console, expected: list[float], slots: int) -> None:
+    def __init__(self, out: Console, what: str, expected: list[float], slots: int) -> None:
         super().__init__(out)
-        self._expected, self._slots = expected, slots
+        self._what, self._expected, self._slots = what, expected, slots
         self._done: list[float] = []
         self._started = time.monotonic()
 
-    def step(self, job: RetrainJob | None, result: RetrainResult | None) -> None:
-        """Draw; ``job`` is a retrain that has ended, with its result, or None for both."""
-        if job is not None and result is not None:
-            self._done.append(job.expected_seconds)
-            if not self._console.is_terminal:
-                name = configuration_name(job.rank, is_baseline=job.is_baseline)
-                what = f"retrained {name}, seed {job.seed}: test accuracy {result.test_accuracy:.4f}"
-                self._console.print(f"{what}; {self._line()}")
-        self.draw()
+    def step(self, expected: float, said: str) -> None:
+        """Count one that has ended, of which so many seconds were expected; say it where there is no terminal."""
+        self._done.append(expected)
+        if not self._console.is_terminal:
+            self._console.print(f"{said}; {self._line()}")
 
     def render(self) -> RenderableType:
         """Return the display: a bar and a line."""
         bar = ProgressBar(total=len(self._expected), completed=len(self._done), width=40)
         head = Table.grid(padding=(0, 1))
-        head.add_row("retrains", bar, f"{len(self._done)}/{len(self._expected)}")
+        head.add_row(self._what, bar, f"{len(self._done)}/{len(self._expected)}")
         return Group(head, Text(self._line()))
 
     def _line(self) -> str:
         spent = time.monotonic() - self._started
-        # What the search measured is corrected by how the retrains that ended compare with it.
+        # What the search measured is corrected by how those that ended compare with it.
         pace = spent * self._slots / sum(self._done) if len(self._done) >= self._slots else 1.0
         left = max(0.0, sum(self._expected) * pace / self._slots - spent)
-        return f"{len(self._done)}/{len(self._expected)} retrains in {duration(spent)}, about {duration(left)} left"
+        return f"{len(self._done)}/{len(self._expected)} {self._what} in {duration(spent)}, about {duration(left)} left"

@@ -12,6 +12,7 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.vocabulary import STATUSES
 from tune_fmnist.models import load
 from tune_fmnist.store import tables
+from tune_fmnist.store.confirmation_table import read_confirmations
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import ranked
 from tune_fmnist.store.record import SearchRecord
@@ -54,6 +55,12 @@ class Results:
     def epochs(self) -> pd.DataFrame:
         """One row per epoch of a trial."""
         return self._frame(self.paths.epochs, tables.EPOCHS)
+
+    @cached_property
+    def confirmations(self) -> pd.DataFrame:
+        """One row per confirmation; none where nothing was confirmed."""
+        frame: pd.DataFrame = read_confirmations(self.paths).to_pandas()
+        return frame
 
     @property
     def retrained(self) -> bool:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, WorkerCrashedError
 
 from tune_fmnist import data
-from tune_fmnist.base import signals
 from tune_fmnist.base.errors import last_line
 from tune_fmnist.runtime import head
 from tune_fmnist.runtime.slots import Placement, Slots
+from tune_fmnist.runtime.tasks import RETRIES, in_a_slot, run_in_slots
 from tune_fmnist.store.jobs import RetrainJob, RetrainResult, Tested, Trained
 from tune_fmnist.store.retrain_tables import RetrainTables
-
-RETRIES: Final = 3
-"""How often a training or a test whose process or node was lost is run again."""
 
 _LOST: Final = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
 
@@ -46,28 +43,20 @@ def run_retrains(
         on_step: called a few times per second with None, and with each retrain that has ended and its result.
     """
     tasks = _Tasks(images, data.read_test(source), placement)
+
+    def go_on(stage: _Stage, ref: ray.ObjectRef[Any]) -> ray.ObjectRef[Any] | None:
+        result = _next(stage, ref)
+        if result is None:
+            tables.begin_read(stage.job)
+            on_read()
+            return tasks.test(stage)
+        tables.add(stage.job, result, tasks.labels)
+        on_step(stage.job, result)
+        return None
+
     # The longest first: a long one that starts last would leave the other slots idle.
-    waiting = sorted(tables.pending, key=lambda job: -job.expected_seconds)
-    running: dict[ray.ObjectRef[Any], _Stage] = {}
-    while waiting or running:
-        slots.count()
-        while waiting and len(running) < slots.wanted:
-            stage = _Stage(waiting.pop(0))
-            running[tasks.train(stage)] = stage
-        ended, _ = ray.wait(list(running), timeout=0.25)
-        for ref in ended:
-            stage = running.pop(ref)
-            result = _next(stage, ref)
-            if result is None:
-                tables.begin_read(stage.job)
-                on_read()
-                running[tasks.test(stage)] = stage
-            else:
-                tables.add(stage.job, result, tasks.labels)
-                on_step(stage.job, result)
-        on_step(None, None)
-        signals.check()
-        head.check()
+    waiting = [_Stage(job) for job in sorted(tables.pending, key=lambda job: -job.expected_seconds)]
+    run_in_slots(waiting, slots, tasks.train, go_on, lambda: on_step(None, None))
 
 
 @dataclass
@@ -79,14 +68,6 @@ class _Stage:
     lost: int = 0
 
 
-def _in_its_process(step: Literal["train", "evaluate"], *given: Any) -> Any:
-    """Run a step of a retrain with what ``training.retrain`` wants for it; runs as a Ray task."""
-    # The driver imports this module and never trains or tests a model: Torch takes two seconds to import.
-    from tune_fmnist.training import retrain
-
-    return retrain.train(*given) if step == "train" else retrain.evaluate(*given)
-
-
 class _Tasks:
     """What Ray runs.  A training that is lost Ray runs again; a test it never does, for each needs a row of its own."""
 
@@ -94,19 +75,16 @@ class _Tasks:
         self.labels = sealed.labels
         self._images, self._sealed = ray.put(images), ray.put(sealed)
         self._gpu, self._threads = placement.gpus > 0, max(1, int(placement.cpus))
-        spread = {"num_cpus": placement.cpus, "scheduling_strategy": "SPREAD"}
-        task = ray.remote(_in_its_process)
-        self._train = task.options(name="train", num_gpus=placement.gpus, max_retries=RETRIES, **spread)
-        self._evaluate = task.options(name="evaluate", max_retries=0, **spread)
+        self._train = in_a_slot("train", placement)
+        self._evaluate = in_a_slot("evaluate", placement, gpu=False, retries=0)
 
     def train(self, stage: _Stage) -> ray.ObjectRef[Any]:
-        ref: ray.ObjectRef[Any] = self._train.remote("train", stage.job, self._images, self._gpu, self._threads)
+        ref: ray.ObjectRef[Any] = self._train(stage.job, self._images, self._gpu, self._threads)
         return ref
 
     def test(self, stage: _Stage) -> ray.ObjectRef[Any]:
         assert stage.trained is not None
-        config, weights = stage.job.config, stage.trained.weights
-        ref: ray.ObjectRef[Any] = self._evaluate.remote("evaluate", config, weights, self._sealed, self._threads)
+        ref: ray.ObjectRef[Any] = self._evaluate(stage.job.config, stage.trained.weights, self._sealed, self._threads)
         return ref
 
 

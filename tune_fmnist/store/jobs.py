@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
 from tune_fmnist.base.metrics import DIVERGED_SCORE, score_of
-from tune_fmnist.base.vocabulary import Origin, Precision
+from tune_fmnist.base.vocabulary import Origin, Precision, Status
 from tune_fmnist.models.config import Config, Strict, baseline, config_id
 
 JOB: Final = "job"
@@ -96,6 +96,50 @@ def told_to_ray(results: Sequence[EpochResult]) -> dict[str, Any]:
     last = results[-1]
     score = DIVERGED_SCORE if last.diverged else score_of([result.val_accuracy for result in results])
     return {"epoch": last.epoch, METRIC: score, RESULT: last}
+
+
+@dataclass(frozen=True)
+class ConfirmationJob:
+    """One confirmation: the configuration of a trial, trained again on the same images with another seed."""
+
+    number: int
+    config: Config
+    seed: int
+    epochs: int
+    expected_seconds: float
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return config_id(self.config), self.seed
+
+
+@dataclass(frozen=True)
+class ConfirmationResult:
+    """What a confirmation gave.
+
+    Attributes:
+        status: completed or diverged.
+        epochs: trained.
+        score: as of a trial, a fraction; that of a diverged one is worse than any other.
+        val_accuracy: after the last epoch, a fraction; None if it diverged.
+        correct: for each scored epoch, which validation images were right, in their order, packed by NumPy.
+        seconds: of training and evaluation.
+        parameters: trainable ones.
+        node: host name.
+        device: cpu or cuda.
+        precision: of the matrix products.
+    """
+
+    status: Status
+    epochs: int
+    score: float
+    val_accuracy: float | None
+    correct: list[bytes]
+    seconds: float
+    parameters: int
+    node: str
+    device: str
+    precision: Precision
 
 
 @dataclass(frozen=True)

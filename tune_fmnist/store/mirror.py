@@ -29,10 +29,12 @@ _SHARE: Final = 0.2
 _RECORD: Final = "search.json"
 _ORDER: Final = (
     *("test_reads.parquet", "best/model.safetensors", "best/config.json", "optuna.journal", "epochs.parquet"),
-    *("trials.parquet", "predictions.parquet", "retrain_epochs.parquet", "retrains.parquet", "report.html"),
+    *("trials.parquet", "confirmations.parquet", "predictions.parquet", "retrain_epochs.parquet"),
+    *("retrains.parquet", "report.html"),
 )
 """Copied in this order and looked at in the reverse one, so that a copy can be resumed whenever it ends: no table is
-ahead of the study, no trial of its epochs, no retrain of its predictions, and nothing of the reads of the test set."""
+ahead of the study, no trial of its epochs, no confirmation of its trial, no retrain of the confirmations and of its
+predictions, and nothing of the reads of the test set."""
 
 
 class Mirror:

@@ -55,6 +55,7 @@ class SearchPaths:
         self.search = self.folder / "search.json"
         self.trials = self.folder / "trials.parquet"
         self.epochs = self.folder / "epochs.parquet"
+        self.confirmations = self.folder / "confirmations.parquet"
         self.retrains = self.folder / "retrains.parquet"
         self.retrain_epochs = self.folder / "retrain_epochs.parquet"
         self.predictions = self.folder / "predictions.parquet"

@@ -17,6 +17,21 @@ def counts(trial: Mapping[str, Any]) -> bool:
     return score is not None and not math.isnan(score) and trial["status"] in (RUNNING, COMPLETED, STOPPED)
 
 
+def confirmed(confirmations: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the mean score of each configuration's confirmations, highest first, of equal ones the earlier trial's.
+
+    The trial itself does not count: it was chosen for its score, which is higher than it would be another time.
+
+    Args:
+        confirmations: rows of ``confirmations.parquet``.
+    """
+    scores: dict[tuple[int, str], list[float]] = {}
+    for row in confirmations:
+        scores.setdefault((row["number"], row["config_id"]), []).append(row["score"])
+    means = {key: math.fsum(own) / len(own) for key, own in sorted(scores.items())}
+    return {name: mean for (_, name), mean in sorted(means.items(), key=lambda item: -item[1])}
+
+
 def ranked(trials: Iterable[Trial], *, ended: bool = False) -> list[Trial]:
     """Return the trials that count: those that reached the last epoch first, by score, then the others.
 

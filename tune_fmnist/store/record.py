@@ -57,11 +57,19 @@ class SchedulerSettings(_Part):
 
 
 class RetrainPlan(_Part):
-    """Whether the best are retrained, how many configurations, and with how many seeds each."""
+    """Whether the best are confirmed, retrained and tested.
+
+    Attributes:
+        wanted: whether.
+        top_k: how many configurations are retrained.
+        seeds: retrains of each.
+        confirm: confirmations of each candidate before; 0, as in records of earlier releases, for none.
+    """
 
     wanted: bool
     top_k: _Count
     seeds: _Count
+    confirm: Annotated[int, Field(ge=0, le=_MOST)] = 0
 
 
 class PlacementRecord(_Part):
@@ -75,10 +83,12 @@ class PlacementRecord(_Part):
 
 
 class RetrainRecord(_Part):
-    """How the last retrains were computed, and the time of all of them; provenance stands beside it."""
+    """How the last retrains and confirmations were computed, and the time of all; provenance stands beside it."""
 
     top_k: _Count | None = None
     seeds: _Count | None = None
+    confirm: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    confirmation_seconds: _Seconds = 0.0
     seconds: _Seconds = 0.0
     placement: PlacementRecord | None = None
 

@@ -53,10 +53,11 @@ class RetrainTables:
         # Chosen by validation and by order of the seeds, not by the test.
         self._paths, self._search_id, self._jobs, self._best = paths, search_id, jobs, jobs[0]
         self._tables = read_tables(paths)
-        # More trials may have changed the ranks since.
+        # More trials or confirmations may have changed the ranks since.
         ranks = {config_id(job.config): job.rank for job in jobs}
         rows = self._tables["retrains"].to_pylist()
         ranked = [row | {"rank": ranks.get(row["config_id"])} for row in rows]
+        self._ranks_changed = ranked != rows
         self._tables["retrains"] = tables.to_table(ranked, tables.RETRAINS)
         self._done = {(row["config_id"], row["seed"]) for row in rows}
         if saved_config(paths.best) != self._best.config:
@@ -67,6 +68,12 @@ class RetrainTables:
     def pending(self) -> list[RetrainJob]:
         """The retrains that are still to be run, in order."""
         return [job for job in self._jobs if job.key not in self._done]
+
+    def publish_ranks(self) -> None:
+        """Publish the ranks if they have changed since the retrains."""
+        if self._ranks_changed:
+            tables.write(self._tables["retrains"], self._paths.retrains)
+            self._ranks_changed = False
 
     def begin_read(self, job: RetrainJob) -> None:
         """Publish that the test set is about to be read for a retrain: no model sees it without a row on the disk."""

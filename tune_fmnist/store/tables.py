@@ -120,6 +120,31 @@ EPOCHS: Final = pa.schema(
     ]
 )
 
+CONFIRMATIONS: Final = pa.schema(
+    [
+        _SEARCH_ID,
+        _field("number", pa.int64(), "the trial whose configuration it is"),
+        _CONFIG_ID,
+        _field("seed", pa.int64(), "seed of weights, dropout and order"),
+        _field("status", pa.string(), "completed, or diverged"),
+        _field("epochs", pa.int64(), "epochs trained"),
+        _field("score", pa.float64(), f"{_SCORE}; 0 if it diverged"),
+        _field("val_accuracy", pa.float64(), "after the last epoch; null if it diverged", optional=True),
+        _field("seconds", pa.float64(), "training and validation"),
+        _field("parameters", pa.int64(), "trainable parameters of the model"),
+        _field("node", pa.string(), "host name of the machine it ran on"),
+        _field("device", pa.string(), "cpu or cuda"),
+        _field("precision", pa.string(), "type of the matrix products: float32 or bfloat16"),
+        _field("split_hash", pa.string(), "equal for equal training and validation images"),
+        _field(
+            "correct",
+            pa.list_(pa.binary()),
+            "for each epoch of the score, a bit per validation image, in the split's order: whether it was right; "
+            "numpy.unpackbits reads it, and the last byte is filled up with zeros",
+        ),
+    ]
+)
+
 RETRAINS: Final = pa.schema(
     [
         _SEARCH_ID,

@@ -71,6 +71,7 @@ def fit(
     horizon: int,
     seed: int,
     on_epoch: Callable[[EpochMetrics, State], None] = lambda metrics, state: None,
+    on_validation: Callable[[Tensor], None] = lambda logits: None,
     after: int = 0,
     state: Mapping[str, Tensor | NDArray[Any]] | None = None,
 ) -> Fitted:
@@ -87,6 +88,7 @@ def fit(
         horizon: the epochs over which a learning rate schedule runs; at least ``epochs``.
         seed: of the weights, dropout, the order of the images and their augmentation; 32 bits.
         on_epoch: called with each epoch's metrics and the state after it; the state changes with the next step.
+        on_validation: called before it with the logits (n, 10) of the validation images, if there are any.
         after: the epochs trained before, less than ``epochs``.
         state: what ``on_epoch`` was given then.
     """
@@ -113,7 +115,9 @@ def fit(
         trained = time.perf_counter()
         val_loss, val_accuracy = math.nan, math.nan
         if validation is not None:
-            val_loss, val_accuracy = score(predict(model, validation), validation.labels)
+            logits = predict(model, validation)
+            val_loss, val_accuracy = score(logits, validation.labels)
+            on_validation(logits)
         metrics = EpochMetrics(
             epoch=epoch,
             train_loss=loss,

@@ -1,43 +1,79 @@
-"""Which configurations are retrained, with which seeds, for how many epochs."""
+"""Which configurations are confirmed and retrained, with which seeds, for how many epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.seeds import named_seeds
-from tune_fmnist.models.config import baseline, config_id, to_config
+from tune_fmnist.models.config import Config, baseline, config_id, to_config
 from tune_fmnist.store import tables
-from tune_fmnist.store.jobs import RetrainJob
-from tune_fmnist.store.ranking import ranked
+from tune_fmnist.store.jobs import ConfirmationJob, RetrainJob
+from tune_fmnist.store.ranking import confirmed, ranked
 from tune_fmnist.store.record import SearchRecord
 
+CANDIDATES_PER_PLACE: Final = 2
+"""Configurations that are confirmed for each one that is retrained."""
 
-def choose(trials: Iterable[Mapping[str, Any]], record: SearchRecord, *, top_k: int, seeds: int) -> list[RetrainJob]:
-    """Return the retrains: the ``top_k`` configurations by score and the baseline, each with ``seeds`` seeds.
+FEWEST_CANDIDATES: Final = 6
+"""Configurations that are confirmed at least: in the published searches, the scores of the first six lie within 0.3
+points, which is how far two seeds of one configuration may lie apart."""
 
-    Each is trained for the search's longest length, also one whose trial was stopped before.  Searches of releases that
-    scored a trial by its best epoch are retrained to that epoch, as their earlier retrains were.
+Row = Mapping[str, Any]
+
+
+def confirmations(trials: Iterable[Row], record: SearchRecord, *, top_k: int, count: int) -> list[ConfirmationJob]:
+    """Return the confirmations: of the candidates for ``top_k`` places and of the baseline, ``count`` of each.
+
+    Args:
+        trials: the rows of ``trials.parquet``.
+        record: of the search.
+        top_k: how many configurations are to be retrained, 1 or more.
+        count: confirmations of each; 0 gives none.
+
+    Raises:
+        InputError: the baseline has no score.
+    """
+    best = _best(trials, record)
+    names = list(best)[: max(CANDIDATES_PER_PLACE * top_k, FEWEST_CANDIDATES)]
+    rows = [best[name] for name in dict.fromkeys([*names, _baseline_id(record)])]
+    return [
+        ConfirmationJob(
+            number=row["number"],
+            config=_config(row),
+            seed=seed,
+            epochs=record.max_epochs,
+            expected_seconds=row["seconds"] / row["epochs"] * record.max_epochs,
+        )
+        for row in rows
+        for seed in named_seeds(record.seed, f"{record.search_id} confirm", count)
+    ]
+
+
+def choose(
+    trials: Iterable[Row], record: SearchRecord, *, top_k: int, seeds: int, by: Iterable[Row] = ()
+) -> list[RetrainJob]:
+    """Return the retrains: the ``top_k`` best configurations and the baseline, each with ``seeds`` seeds.
+
+    The best are those with the highest mean score in ``by``, or, where nothing was confirmed, of the trials.  Each is
+    trained for the search's longest length, also one whose trial was stopped before.  Searches of releases that scored
+    a trial by its best epoch are retrained to that epoch, as their earlier retrains were.
 
     Args:
         trials: the rows of ``trials.parquet``.
         record: of the search.
         top_k: how many configurations, 1 or more.
         seeds: retrains of each, 1 or more.
+        by: the rows of ``confirmations.parquet``.
 
     Raises:
         InputError: the baseline has no score.
     """
-    best: dict[str, Mapping[str, Any]] = {}
-    for row in ranked(trials, ended=True):
-        best.setdefault(row["config_id"], row)
-    first = config_id(baseline(record.model))
-    if first not in best:
-        what, hint = "the baseline, trial 0, has no score", "see its reason, and search again"
-        raise InputError(what, file=record.name, key="trials.parquet: number 0", hint=hint)
-    ranks: dict[str, int | None] = {name: rank for rank, name in enumerate(list(best)[:top_k], start=1)}
-    ranks.setdefault(first, None)
+    best = _best(trials, record)
+    order = [name for name in confirmed(by) if name in best] or list(best)
+    ranks: dict[str, int | None] = {name: rank for rank, name in enumerate(order[:top_k], start=1)}
+    ranks.setdefault(_baseline_id(record), None)
     return [
         _job(best[name], rank, seed, record) for name, rank in ranks.items() for seed in retrain_seeds(record, seeds)
     ]
@@ -53,11 +89,30 @@ def retrain_seeds(record: SearchRecord, count: int) -> list[int]:
     return named_seeds(record.seed, f"{record.search_id} retrain", count)
 
 
-def _job(row: Mapping[str, Any], rank: int | None, seed: int, record: SearchRecord) -> RetrainJob:
-    seconds_per_epoch = row["seconds"] / row["epochs"] * record.images / record.train_size
+def _best(trials: Iterable[Row], record: SearchRecord) -> dict[str, Row]:
+    """Return each configuration's best trial, the best configuration first."""
+    best: dict[str, Row] = {}
+    for row in ranked(trials, ended=True):
+        best.setdefault(row["config_id"], row)
+    if _baseline_id(record) not in best:
+        what, hint = "the baseline, trial 0, has no score", "see its reason, and search again"
+        raise InputError(what, file=record.name, key="trials.parquet: number 0", hint=hint)
+    return best
+
+
+def _baseline_id(record: SearchRecord) -> str:
+    return config_id(baseline(record.model))
+
+
+def _config(row: Row) -> Config:
+    return to_config(tables.config_values(row), file="trials.parquet")
+
+
+def _job(row: Row, rank: int | None, seed: int, record: SearchRecord) -> RetrainJob:
     epochs = record.max_epochs if record.scored_epochs else row["best_epoch"]
+    seconds_per_epoch = row["seconds"] / row["epochs"] * record.images / record.train_size
     return RetrainJob(
-        config=to_config(tables.config_values(row), file="trials.parquet"),
+        config=_config(row),
         rank=rank,
         seed=seed,
         epochs=epochs,

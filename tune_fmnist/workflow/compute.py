@@ -1,31 +1,33 @@
-"""What a search computes on Ray: its trials, then its retrains."""
+"""What a search computes on Ray: its trials, its confirmations, then its retrains."""
 
 from __future__ import annotations
 
 import time
 
 from tune_fmnist.base import provenance
+from tune_fmnist.base.vocabulary import DIVERGED
 from tune_fmnist.models.config import baseline
-from tune_fmnist.reporting.progress import RetrainDisplay, SearchDisplay
+from tune_fmnist.reporting.progress import SearchDisplay, TaskDisplay
+from tune_fmnist.reporting.wording import configuration_name
 from tune_fmnist.runtime import gpu_sharing
+from tune_fmnist.runtime.confirmations import run_confirmations
 from tune_fmnist.runtime.nodes import check_storage
 from tune_fmnist.runtime.ray_session import running_ray
 from tune_fmnist.runtime.retrains import run_retrains
 from tune_fmnist.runtime.slots import Placement, Slots, place
 from tune_fmnist.runtime.trials import Limits, run_trials, training
 from tune_fmnist.store.folder import Folder
-from tune_fmnist.store.jobs import RetrainJob, RetrainResult
+from tune_fmnist.store.jobs import ConfirmationJob, ConfirmationResult, RetrainJob, RetrainResult
 from tune_fmnist.store.record import PlacementRecord, RetrainPlan, RetrainRecord
-from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.proposals import Searching
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
-from tune_fmnist.workflow.session import Session, check_outcome, record_utilisation, retrain_tables
+from tune_fmnist.workflow.session import Session, check_outcome, confirmation_table, record_utilisation, retrain_tables
 
 
 def compute(session: Session, trials: TrialTables, left: int, began: float) -> None:
-    """Run the ``left`` trials that have not ended, then the retrains.
+    """Run the ``left`` trials that have not ended, then the confirmations and the retrains.
 
     Args:
         session: the search.
@@ -55,16 +57,18 @@ def compute(session: Session, trials: TrialTables, left: int, began: float) -> N
         record_utilisation(session)
         check_outcome(trials, session.paths)
         if record.retrain_plan.wanted:
-            plan = record.retrain_plan
-            _run_retrains(session, retrain_tables(session, plan), plan, placement, slots)
+            _run_confirmations(session, record.retrain_plan, placement, slots)
+            _run_retrains(session, record.retrain_plan, placement, slots)
 
 
-def compute_retrains(session: Session, retrains: RetrainTables, plan: RetrainPlan) -> None:
-    """Run the retrains that are pending; ``plan`` is what they follow."""
+def compute_retrains(session: Session, plan: RetrainPlan) -> None:
+    """Run the confirmations and retrains that are pending; ``plan`` is what they follow."""
     address = session.options.address
     with running_ray(address):
         placement = _place(session)
-        _run_retrains(session, retrains, plan, placement, Slots(placement, joined=address is not None))
+        slots = Slots(placement, joined=address is not None)
+        _run_confirmations(session, plan, placement, slots)
+        _run_retrains(session, plan, placement, slots)
 
 
 def _place(session: Session, *, wait: bool = False) -> Placement:
@@ -128,19 +132,52 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
         record.write(paths)
 
 
-def _run_retrains(
-    session: Session, retrains: RetrainTables, plan: RetrainPlan, placement: Placement, slots: Slots
-) -> None:
+def _run_confirmations(session: Session, plan: RetrainPlan, placement: Placement, slots: Slots) -> None:
+    """Run the confirmations that are pending; record how long it took."""
+    record, table, began = session.record, confirmation_table(session, plan), time.monotonic()
+    pending = table.pending
+    if not pending:
+        return
+    configurations = len({job.key[0] for job in pending})
+    session.out.print(f"confirming {configurations} configurations, {len(pending)} trainings with other seeds in all")
+    expected = [job.expected_seconds for job in pending]
+    display = TaskDisplay(session.out, "confirmations", expected, max(1, slots.now))
+
+    def step(job: ConfirmationJob | None, result: ConfirmationResult | None) -> None:
+        if job is not None and result is not None:
+            score = "diverged" if result.status == DIVERGED else f"score {result.score:.4f}"
+            display.step(job.expected_seconds, f"confirmed trial {job.number}, seed {job.seed}: {score}")
+        display.draw()
+        if session.mirror:
+            session.mirror.check()
+
+    with display.shown():
+        run_confirmations(table, session.split, placement, slots, on_step=step)
+    done = record.retrain or RetrainRecord()
+    seconds = round(done.confirmation_seconds + time.monotonic() - began, 1)
+    record.retrain = done.model_copy(update={"confirm": plan.confirm, "confirmation_seconds": seconds})
+    record.write(session.paths)
+
+
+def _run_retrains(session: Session, plan: RetrainPlan, placement: Placement, slots: Slots) -> None:
     """Run the retrains that are pending; record how long it took, and with what it was computed."""
-    record, pending = session.record, retrains.pending
-    began = time.monotonic()
+    record, retrains, began = session.record, retrain_tables(session, plan), time.monotonic()
+    retrains.publish_ranks()
+    pending = retrains.pending
+    if not pending:
+        return
     configurations = len({job.key[0] for job in pending})
     images = f"{len(session.images.labels):,} images"
     session.out.print(f"retraining {configurations} configurations on {images}, {len(pending)} retrains in all")
-    display = RetrainDisplay(session.out, [job.expected_seconds for job in pending], max(1, slots.now))
+    expected = [job.expected_seconds for job in pending]
+    display = TaskDisplay(session.out, "retrains", expected, max(1, slots.now))
 
     def step(job: RetrainJob | None, result: RetrainResult | None) -> None:
-        display.step(job, result)
+        if job is not None and result is not None:
+            name = configuration_name(job.rank, is_baseline=job.is_baseline)
+            said = f"retrained {name}, seed {job.seed}: test accuracy {result.test_accuracy:.4f}"
+            display.step(job.expected_seconds, said)
+        display.draw()
         if session.mirror:
             session.mirror.check()
 
@@ -155,11 +192,13 @@ def _run_retrains(
             on_read=session.mirror.settle if session.mirror else lambda: None,
             on_step=step,
         )
-    before = record.retrain.seconds if record.retrain else 0.0
+    done = record.retrain or RetrainRecord()
     record.retrain = RetrainRecord(
         top_k=plan.top_k,
         seeds=plan.seeds,
-        seconds=round(before + time.monotonic() - began, 1),
+        confirm=plan.confirm,
+        confirmation_seconds=done.confirmation_seconds,
+        seconds=round(done.seconds + time.monotonic() - began, 1),
         placement=PlacementRecord(**placement._asdict()),
         **provenance.record(),
     )

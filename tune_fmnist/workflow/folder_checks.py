@@ -14,6 +14,7 @@ from tune_fmnist.models import saved
 from tune_fmnist.models.config import config_id
 from tune_fmnist.store import tables
 from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.store.confirmation_table import hits
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord
 from tune_fmnist.workflow.findings import HERE, Finding, State, judged, refused
@@ -26,6 +27,7 @@ _RETRAIN_AGAIN: Final = "`tune-fmnist retrain` runs again what is missing"
 _TABLES: Final = {
     "trials": (tables.TRIALS, ["search_id", "trial_id", "number", "status", "epochs"]),
     "epochs": (tables.EPOCHS, ["search_id", "trial_id", "epoch"]),
+    "confirmations": (tables.CONFIRMATIONS, ["search_id", "number", "config_id", "seed", "score", "correct"]),
     "retrains": (tables.RETRAINS, ["search_id", "config_id", "seed", "rank", "epochs", "test_accuracy"]),
     "retrain_epochs": (tables.RETRAIN_EPOCHS, ["search_id", "config_id", "seed", "epoch"]),
     "predictions": (tables.PREDICTIONS, ["search_id", "config_id", "seed", "index", "label", "predicted"]),
@@ -72,6 +74,8 @@ def examine(paths: SearchPaths) -> Iterator[Finding]:
     if "trials" in found and "epochs" in found:
         yield _trials(found["trials"], found["epochs"], finished=record.state == "finished")
         yield from _checkpoints(paths, found["trials"])
+    if "confirmations" in found:
+        yield _confirmations(found, record.validation_size)
     if "retrains" in found:
         yield _retrains(found, finished=record.state == "finished")
         yield _model(paths, found["retrains"])
@@ -101,6 +105,23 @@ def _checkpoints(paths: SearchPaths, trials: Rows) -> Iterator[Finding]:
         if any(folder.glob("*.safetensors")) and Checkpoints(paths.checkpoints, number).newest() is None:
             found = f"none of trial {number} is whole"
             yield Finding("checkpoints", HERE, "warning", found, "--resume trains it from its start")
+
+
+def _confirmations(found: dict[str, Rows], images: int) -> Finding:
+    """Compare the score of each confirmation with the images that it had right, and look for its trial."""
+    check, trials = "confirmations", {row["number"] for row in found.get("trials", [])}
+    for key, rows in _by_key(found, "confirmations").items():
+        row, by_images = rows[0], float(hits(rows[0], images).mean())
+        if len(rows) > 1:
+            what = "stands there twice"
+        elif abs(by_images - row["score"]) > 1e-9:
+            what = f"has a score of {row['score']:.4f}, but {by_images:.4f} by its images"
+        elif trials and row["number"] not in trials:
+            what = f"is of trial {row['number']}, which has no row"
+        else:
+            continue
+        return Finding(check, HERE, "failure", f"{key[0]} with seed {key[1]} {what}", "restore the table")
+    return Finding(check, HERE, "ok", "each has the score that its images give")
 
 
 def _retrains(found: dict[str, Rows], *, finished: bool) -> Finding:

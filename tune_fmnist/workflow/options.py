@@ -17,7 +17,10 @@ from tune_fmnist.tuning import methods
 from tune_fmnist.tuning.space import Space, check_steps, default_space, from_values, read_space, to_json
 
 DEFAULT_SIZE: Final[dict[ModelName, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 5)}
-"""Trials and epochs of a search of about ten minutes on two cores, the retrains included."""
+"""Trials and epochs of a search of about twenty minutes on two cores, confirmations and retrains included."""
+
+CONFIRM: Final = 3
+"""Confirmations of each candidate if the option is not given: fewer say little of how much a seed matters."""
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -78,6 +81,7 @@ class Options(BaseModel):
     trial_timeout: Seconds = None
     address: str | None = None
     storage: str | None = None
+    confirm: int | None = Field(default=None, ge=0, le=1000)
     top_k: Count | None = None
     retrain_seeds: int | None = Field(default=None, ge=1, le=1000)
     retrain: bool | None = None
@@ -142,7 +146,10 @@ def new_settings(options: Options) -> tuple[Settings, Space]:
         searcher=_searcher(options),
         scheduler=_scheduler(options),
         retrain_plan=RetrainPlan(
-            wanted=options.retrain is not False, top_k=options.top_k or 3, seeds=options.retrain_seeds or 3
+            wanted=options.retrain is not False,
+            top_k=options.top_k or 3,
+            seeds=options.retrain_seeds or 3,
+            confirm=CONFIRM if options.confirm is None else options.confirm,
         ),
         space=to_json(space),
     )
@@ -205,6 +212,7 @@ def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space
         wanted=plan.wanted if options.retrain is None else options.retrain,
         top_k=options.top_k or plan.top_k,
         seeds=options.retrain_seeds or plan.seeds,
+        confirm=plan.confirm if options.confirm is None else options.confirm,
     )
     return space
 

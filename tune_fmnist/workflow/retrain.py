@@ -1,4 +1,4 @@
-"""Retrain the best configurations of a search and test them."""
+"""Confirm the best configurations of a search, retrain them and test them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tune_fmnist.reporting.progress import console
 from tune_fmnist.store import tables
 from tune_fmnist.store.record import RetrainPlan
 from tune_fmnist.store.trial_tables import TrialTables
-from tune_fmnist.workflow.options import Options, python_names
-from tune_fmnist.workflow.session import Session, open_existing, present, retrain_tables
+from tune_fmnist.workflow.options import CONFIRM, Options, python_names
+from tune_fmnist.workflow.session import Session, open_existing, present, something_is_pending
 
 if TYPE_CHECKING:
     from tune_fmnist.reporting.results import Results
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def retrain(
     folder: Path | str,
     *,
+    confirm: int = CONFIRM,
     top_k: int = 3,
     retrain_seeds: int = 3,
     data_root: Path | str | None = None,
@@ -31,15 +32,16 @@ def retrain(
     address: str | None = None,
     out: Console | None = None,
 ) -> Results:
-    """Retrain and test the best configurations of a search; what has been retrained already is kept.
+    """Confirm, retrain and test the best configurations of a search; what has been done already is kept.
 
     Args:
         folder: of the search.
+        confirm: train each candidate for the retrains so many times again, with other seeds; 0 ranks by the trials.
         top_k: how many of the best configurations, besides the baseline.
         retrain_seeds: seeds of each.
         data_root: a torchvision data root [found or fetched].
-        cpus_per_trial: CPUs of one retrain [1].
-        gpus_per_trial: GPUs of one retrain, or a share of one.
+        cpus_per_trial: CPUs of one confirmation or retrain [1].
+        gpus_per_trial: GPUs of one, or a share of one.
         address: of a running Ray cluster [start one here].
         out: where progress goes [the standard output].
 
@@ -48,6 +50,7 @@ def retrain(
     """
     with python_names():
         options = Options.of(
+            confirm=confirm,
             top_k=top_k,
             retrain_seeds=retrain_seeds,
             data_root=data_root,
@@ -68,18 +71,20 @@ def run(folder: Path, options: Options, out: Console) -> Results:
 def _run(session: Session) -> None:
     """Run what is pending; a search whose trials have all ended is finished afterwards."""
     record, options, began = session.record, session.options, time.monotonic()
-    plan = RetrainPlan(wanted=True, top_k=options.top_k or 3, seeds=options.retrain_seeds or 3)
-    retrains = retrain_tables(session, plan)
+    plan = RetrainPlan(
+        wanted=True, top_k=options.top_k or 3, seeds=options.retrain_seeds or 3, confirm=options.confirm or 0
+    )
+    pending = something_is_pending(session, plan)
     if session.mirror:
         # Who has the search on another machine sees by this that the storage is newer.
         record.resume(TrialTables(session.paths, record).last_report, searches=False)
         record.write(session.paths)
         session.mirror.begin()
-    if retrains.pending:
+    if pending:
         # Ray takes two seconds to import: a mistake is told before.
         from tune_fmnist.workflow.compute import compute_retrains
 
-        compute_retrains(session, retrains, plan)
+        compute_retrains(session, plan)
     statuses = tables.read(session.paths.trials, tables.TRIALS)["status"].to_pylist()
     if len(statuses) >= record.trials and RUNNING not in statuses:
         record.close(session.paths, "finished", time.monotonic() - began)

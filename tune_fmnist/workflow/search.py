@@ -1,4 +1,4 @@
-"""A search from end to end: trials, then retrains, then the page."""
+"""A search from end to end: trials, confirmations, retrains, then the page."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tune_fmnist.base.files import is_full
 from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName
 from tune_fmnist.reporting.progress import console
+from tune_fmnist.store.confirmation_table import read_confirmations
 from tune_fmnist.store.retrain_tables import read_tables
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.workflow.options import Options, python_names
@@ -29,7 +30,7 @@ from tune_fmnist.workflow.session import (
     open_resumed,
     present,
     record_utilisation,
-    retrain_tables,
+    something_is_pending,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def search(
     trial_timeout: float | str | None = None,
     address: str | None = None,
     storage: str | None = None,
+    confirm: int | None = None,
     top_k: int | None = None,
     retrain_seeds: int | None = None,
     retrain: bool | None = None,
@@ -66,7 +68,7 @@ def search(
     out: Console | None = None,
     **others: Never,
 ) -> Results:
-    """Search a model's hyperparameters, retrain the best configurations, test them, and leave tables and a page.
+    """Search a model's hyperparameters, confirm the best, retrain and test them, and leave tables and a page.
 
     Args:
         model: ``ann`` or ``cnn``; a resumed search knows it.
@@ -89,9 +91,10 @@ def search(
         trial_timeout: give up a trial's epoch after this time, as ``time_budget``.
         address: of a running Ray cluster [start one here].
         storage: a folder that all machines share, or ``s3://BUCKET/PREFIX``.
+        confirm: train each candidate for the retrains so many times again, with other seeds [3].
         top_k: how many of the best configurations to retrain [3].
         retrain_seeds: seeds of each retrain [3].
-        retrain: whether to retrain and test the best ones [True].
+        retrain: whether to confirm, retrain and test the best ones [True].
         limit_train: train and validate on so many images only.
         resume: go on with the search ``name``; with a ``model``, begin it if there is none.
         out: where progress goes [the standard output].
@@ -125,6 +128,7 @@ def search(
             trial_timeout=trial_timeout,
             address=address,
             storage=storage,
+            confirm=confirm,
             top_k=top_k,
             retrain_seeds=retrain_seeds,
             retrain=retrain,
@@ -161,6 +165,7 @@ def _run(session: Session) -> Results:
     trials = TrialTables(paths, record, mirror.discard if mirror else None)
     # What is wrong with the tables is found before anything is written or trained.
     read_tables(paths)
+    read_confirmations(paths)
     left = record.trials - len(trials.trials) + len(trials.running)
     try:
         _begin(session, trials, searches=left > 0)
@@ -209,12 +214,12 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
 
 
 def _compute(session: Session, trials: TrialTables, left: int, began: float) -> None:
-    """Run what has not been run: the ``left`` trials, and the retrains."""
+    """Run what has not been run: the ``left`` trials, the confirmations and the retrains."""
     plan = session.record.retrain_plan
     if left == 0:
         check_outcome(trials, session.paths)
     # Of a search without a trial there is nothing yet to choose from.
-    if left > 0 or (plan.wanted and retrain_tables(session, plan).pending):
+    if left > 0 or (plan.wanted and something_is_pending(session, plan)):
         # Ray and Optuna take two seconds to import: a mistake is told before.
         from tune_fmnist.workflow.compute import compute
 

@@ -23,6 +23,7 @@ from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.utilisation import utilisation
 from tune_fmnist.runtime import preflight
 from tune_fmnist.store import tables
+from tune_fmnist.store.confirmation_table import ConfirmationTable
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.store.leftovers import only_leftovers, remove_leftovers
 from tune_fmnist.store.lock import only_writer
@@ -31,7 +32,7 @@ from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import RetrainPlan, SearchRecord, now
 from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
-from tune_fmnist.tuning.selection import choose
+from tune_fmnist.tuning.selection import choose, confirmations
 from tune_fmnist.tuning.space import Space, from_values
 from tune_fmnist.workflow.options import Options, new_settings, resume_settings, resumed_name
 
@@ -246,15 +247,32 @@ def check_outcome(trials: TrialTables, paths: SearchPaths) -> None:
         raise FailedError(f"all {len(rows)} trials failed{among} with: {why}; {paths.trials} has each one's reason")
 
 
-def retrain_tables(session: Session, plan: RetrainPlan) -> RetrainTables:
-    """Return the search's retrains, as its table of trials ranks the configurations now.
+def confirmation_table(session: Session, plan: RetrainPlan) -> ConfirmationTable:
+    """Return the search's confirmations, as its table of trials ranks the configurations now.
 
     Raises:
         InputError: a table cannot be read, or the baseline has no score.
     """
     rows = tables.read(session.paths.trials, tables.TRIALS).to_pylist()
-    jobs = choose(rows, session.record, top_k=plan.top_k, seeds=plan.seeds)
+    jobs = confirmations(rows, session.record, top_k=plan.top_k, count=plan.confirm)
+    return ConfirmationTable(session.paths, session.record, jobs)
+
+
+def retrain_tables(session: Session, plan: RetrainPlan) -> RetrainTables:
+    """Return the search's retrains, as its confirmations or else its table of trials rank the configurations now.
+
+    Raises:
+        InputError: a table cannot be read, or the baseline has no score.
+    """
+    rows = tables.read(session.paths.trials, tables.TRIALS).to_pylist()
+    by = confirmation_table(session, plan).rows if plan.confirm else []
+    jobs = choose(rows, session.record, top_k=plan.top_k, seeds=plan.seeds, by=by)
     return RetrainTables(session.paths, session.record.search_id, jobs)
+
+
+def something_is_pending(session: Session, plan: RetrainPlan) -> bool:
+    """Return whether a confirmation or a retrain is still to be run; errors as of ``retrain_tables``."""
+    return bool(confirmation_table(session, plan).pending or retrain_tables(session, plan).pending)
 
 
 def record_utilisation(session: Session) -> None:

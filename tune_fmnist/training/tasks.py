@@ -1,18 +1,65 @@
-"""One retrain: a model trained on all training images, then tested once."""
+"""What is computed beside the trials: a confirmation, a retrain, and the test of a retrained model."""
 
 from __future__ import annotations
 
 import platform
 import time
 
-from tune_fmnist.base.metrics import class_accuracy
-from tune_fmnist.base.vocabulary import FASHION_MNIST
-from tune_fmnist.data.images import Images
+import numpy as np
+from torch import Tensor
+
+from tune_fmnist.base.metrics import DIVERGED_SCORE, SCORED_EPOCHS, class_accuracy, score_of
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FASHION_MNIST
+from tune_fmnist.data.images import Images, Split
 from tune_fmnist.models import networks
 from tune_fmnist.models.config import Config
 from tune_fmnist.models.saved import Arrays
-from tune_fmnist.store.jobs import RetrainJob, Tested, Trained
+from tune_fmnist.store.confirmation_table import packed
+from tune_fmnist.store.jobs import ConfirmationJob, ConfirmationResult, RetrainJob, Tested, Trained
 from tune_fmnist.training import device, fit
+
+
+def confirm(job: ConfirmationJob, split: Split, gpu: bool, threads: int) -> ConfirmationResult:
+    """Train one job on the training images and score it on the validation images.
+
+    Args:
+        job: what to train.
+        split: the images of the search's trials.
+        gpu: whether to train on the GPU that this process sees.
+        threads: processor threads, 1 or more.
+    """
+    started = time.perf_counter()
+    processor, precision = device.use_device(gpu=gpu, threads=threads)
+    train, validation = (device.to_device(part, processor, precision) for part in (split.train, split.validation))
+    epochs: list[fit.EpochMetrics] = []
+    correct: list[bytes] = []
+
+    def note(logits: Tensor) -> None:
+        correct.append(packed((logits.argmax(1) == validation.labels).cpu().numpy()))
+
+    fitted = fit.fit(
+        job.config,
+        train,
+        validation,
+        epochs=job.epochs,
+        horizon=job.epochs,
+        seed=job.seed,
+        on_epoch=lambda metrics, state: epochs.append(metrics),
+        on_validation=note,
+    )
+    diverged = fitted.last.diverged
+    return ConfirmationResult(
+        status=DIVERGED if diverged else COMPLETED,
+        epochs=len(epochs),
+        score=DIVERGED_SCORE if diverged else score_of([metrics.val_accuracy for metrics in epochs]),
+        val_accuracy=None if diverged else fitted.last.val_accuracy,
+        correct=[packed(np.zeros(len(validation.labels), np.bool_))] if diverged else correct[-SCORED_EPOCHS:],
+        seconds=time.perf_counter() - started,
+        parameters=sum(weight.numel() for weight in fitted.model.parameters()),
+        node=platform.node(),
+        device=processor.type,
+        precision=precision,
+    )
 
 
 def train(job: RetrainJob, images: Images, gpu: bool, threads: int) -> Trained:
