@@ -1,10 +1,12 @@
 """Is a difference in accuracy more than chance?  Intervals and tests over seeds and images; confused classes.
 
-Both the seeds and the test images are a sample: another draw of either would give another accuracy.  The two are
-crossed, as readers and cases are in a study of readers, and the analysis is the one of that field: random effects of
-seed and image, their variances from the two-way analysis of variance (Gallas et al. 2009, Communications in Statistics
-38; Hillis 2007, Statistics in Medicine 26).  Owen's pigeonhole bootstrap (2007, Annals of Applied Statistics 1) is the
-same by resampling.
+Both the seeds and the images are a sample: another draw of either would give another accuracy.  The two are crossed, as
+readers and cases are in a study of readers, and the analysis is the one of that field: random effects of seed and
+image, their variances from the two-way analysis of variance (Gallas et al. 2009, Communications in Statistics 38;
+Hillis 2007, Statistics in Medicine 26).  Owen's pigeonhole bootstrap (2007, Annals of Applied Statistics 1) is the same
+by resampling.  Two configurations are compared on the same images, and each has seeds of its own, which have nothing to
+do with the other's even where the numbers are equal: readers nested within tests (Hillis 2014, Statistics in Medicine
+33).
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ SIGNIFICANT: Final = 0.05
 
 _MUTUAL: Final = 0.5
 """Two classes are confused with each other if the rarer mistake is at least this share of the commoner one."""
+
+
+Hits = NDArray[np.bool_] | NDArray[np.float64]
+"""Which images were right under each seed, or in what share of some epochs: (seeds, images)."""
 
 
 class Estimate(NamedTuple):
@@ -54,15 +60,15 @@ class ConfusedPair(NamedTuple):
     share: float
 
 
-def interval(correct: NDArray[np.bool_], confidence: float = 0.95) -> Estimate:
+def interval(correct: Hits, confidence: float = 0.95) -> Estimate:
     """Return the mean accuracy of ``correct`` (seeds, images) and its interval, within 0 and 1.
 
     The interval says where the accuracy over all seeds and all images of this kind lies; with one seed, the accuracy
     of that one model over all images.
     """
     values = correct.astype(np.float64)
-    seeds = len(values)
-    mean, error, freedom = _mean_error(values)
+    seeds, mean = len(values), float(values.mean())
+    error, freedom = _error(values)
     reach = _reach(error, freedom, confidence)
     return Estimate(
         mean=mean,
@@ -73,19 +79,37 @@ def interval(correct: NDArray[np.bool_], confidence: float = 0.95) -> Estimate:
     )
 
 
-def compare(correct: NDArray[np.bool_], reference: NDArray[np.bool_], confidence: float = 0.95) -> Comparison:
-    """Return how much more accurate ``correct`` is than ``reference``, both (seeds, images), paired by both.
+def compare(correct: Hits, reference: Hits, confidence: float = 0.95) -> Comparison:
+    """Return how much more accurate ``correct`` is than ``reference``, of the same images, each with its own seeds.
+
+    Where one of them has one seed, the comparison is of these models, and says nothing of their configurations.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the numbers of images differ.
     """
-    if correct.shape != reference.shape:
-        raise ValueError(f"shapes {correct.shape} and {reference.shape} cannot be paired")
-    mean, error, freedom = _mean_error(correct.astype(np.float64) - reference)
+    if correct.shape[1] != reference.shape[1]:
+        raise ValueError(f"shapes {correct.shape} and {reference.shape} are not of the same images")
+    ours, theirs = correct.astype(np.float64), reference.astype(np.float64)
+    difference = float(ours.mean() - theirs.mean())
+    error, freedom = _error(ours, theirs)
     if error == 0.0:
-        return Comparison(mean, mean, mean, p_value=float(mean == 0.0))
+        return Comparison(difference, difference, difference, p_value=float(difference == 0.0))
     reach = _reach(error, freedom, confidence)
-    return Comparison(mean, mean - reach, mean + reach, p_value=float(2.0 * stats.t.sf(abs(mean) / error, freedom)))
+    p_value = float(2.0 * stats.t.sf(abs(difference) / error, freedom))
+    return Comparison(difference, difference - reach, difference + reach, p_value)
+
+
+def tied(ranks: Sequence[Hits]) -> int:
+    """Return how many of the first ranks cannot be told apart from the first one: 1 where the second differs from it.
+
+    The p-values of the comparisons with the first are corrected by Holm's method.
+
+    Args:
+        ranks: of each configuration, the best first, at least one.
+    """
+    p_values = holm([compare(ranks[0], other).p_value for other in ranks[1:]])
+    differ = np.flatnonzero(p_values < SIGNIFICANT)
+    return int(differ[0]) + 1 if len(differ) else len(ranks)
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,12 +145,12 @@ def summarise(predictions: pd.DataFrame, baseline_id: str | None) -> pd.DataFram
 
     Args:
         predictions: columns ``config_id, seed, index, label, predicted``.
-        baseline_id: what to compare with, over the seeds that both have; None compares nothing.
+        baseline_id: what to compare with; None compares nothing.
 
     Returns:
         One row per configuration: ``config_id, mean, std, low, high, seeds, over, difference, difference_low,
         difference_high, p_value``.  The p-values are corrected by Holm's method for the number of comparisons.  The
-        last four columns are NaN for the baseline and where no seed is shared.
+        last four columns are NaN for the baseline.
     """
     matrices = correctness(predictions)
     reference = matrices.get(baseline_id) if baseline_id is not None else None
@@ -135,10 +159,7 @@ def summarise(predictions: pd.DataFrame, baseline_id: str | None) -> pd.DataFram
         row = {"config_id": config_id, **interval(matrix.to_numpy())._asdict(), "seeds": len(matrix)}
         compared = Comparison(math.nan, math.nan, math.nan, math.nan)
         if reference is not None and config_id != baseline_id:
-            shared = matrix.index.intersection(reference.index)
-            if len(shared):
-                images = reference.columns
-                compared = compare(matrix.loc[shared, images].to_numpy(), reference.loc[shared].to_numpy())
+            compared = compare(matrix[reference.columns].to_numpy(), reference.to_numpy())
         row |= {
             "difference": compared.difference,
             "difference_low": compared.low,
@@ -188,33 +209,40 @@ def confusion_sentence(counts: NDArray[np.int64], classes: Sequence[str], top: i
     return text[0].upper() + text[1:]
 
 
-def _mean_error(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the mean of ``values`` (seeds, images), its standard error and the error's degrees of freedom.
+def _error(*groups: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the standard error of a group's mean, or of the difference of two means, and its degrees of freedom.
 
-    With S seeds and N images the variance of the mean is s2_seed / S + s2_image / N + s2_rest / (S N), which is a sum
-    of the three mean squares over S N.  A component that comes out negative is set to zero.  The degrees of freedom
-    are Satterthwaite's (1946); the seeds' mean square always counts in them, as in Hillis 2007: leaving it out where
-    its component is zero by luck makes intervals over three seeds too short.
+    A group is (seeds, images); two have the same images, and seeds of their own.  Where one of them has one seed, the
+    error is that over images alone.  Otherwise the variance is that over seeds plus that over images; each contains
+    what is particular to one seed and image, so that this rest is taken off once.  A component that comes out negative
+    is set to zero.  Two groups share the estimates of the variance over seeds and of the rest.  The degrees of freedom
+    are Satterthwaite's (1946); the seeds always count in them, as in Hillis 2007: leaving them out where their
+    component is zero by luck makes intervals over three seeds too short.
     """
-    seeds, images = values.shape
-    mean = float(values.mean())
-    if seeds == 1:
-        return mean, float(values.std(ddof=1)) / math.sqrt(images), images - 1.0
-    by_seed = values.mean(axis=1) - mean
-    by_image = values.mean(axis=0) - mean
-    rest = values - mean - by_seed[:, None] - by_image
-    of_seed = images * float(by_seed @ by_seed) / (seeds - 1)
-    of_image = seeds * float(by_image @ by_image) / (images - 1)
-    of_rest = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
+    images, counts = groups[0].shape[1], np.array([len(group) for group in groups])
+    means = [group.mean(axis=0) for group in groups]
+    by_image = means[0] if len(means) == 1 else means[0] - means[1]
+    of_image = float(by_image.var(ddof=1)) / images
+    if counts.min() == 1:
+        return math.sqrt(of_image), images - 1.0
+    per_mean, seed_freedom = float((1 / counts).sum()), int((counts - 1).sum())
+    rest_freedom = seed_freedom * (images - 1)
+    seed_squares = rest_squares = 0.0
+    for group, mean in zip(groups, means, strict=True):
+        by_seed = group.mean(axis=1) - group.mean()
+        seed_squares += float(by_seed @ by_seed)
+        rest_squares += float(((group - by_seed[:, None] - mean) ** 2).sum())
+    of_seed = per_mean * seed_squares / seed_freedom
+    of_rest = per_mean * rest_squares / rest_freedom / images
     seed_counts, image_counts = of_seed > of_rest, of_image > of_rest
     rest_weight = 1 - seed_counts - image_counts
     total = seed_counts * of_seed + image_counts * of_image + rest_weight * of_rest
     spread = (
-        of_seed**2 / (seeds - 1)
+        of_seed**2 / seed_freedom
         + (image_counts * of_image) ** 2 / (images - 1)
-        + (rest_weight * of_rest) ** 2 / ((seeds - 1) * (images - 1))
+        + (rest_weight * of_rest) ** 2 / rest_freedom
     )
-    return mean, math.sqrt(total / (seeds * images)), total**2 / spread if spread else math.inf
+    return math.sqrt(total), total**2 / spread if spread else math.inf
 
 
 def _reach(error: float, freedom: float, confidence: float) -> float:
