@@ -15,6 +15,7 @@ from tune_fmnist.base.vocabulary import FASHION_MNIST, PUBLISHED, ModelName
 from tune_fmnist.models.config import Ann, Cnn, baseline, config_id
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import tables
+from tune_fmnist.store.confirmation_table import packed
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import ranked
 from tune_fmnist.store.record import SearchRecord
@@ -203,6 +204,36 @@ def add_retrains(
             rows["test_reads"].append(name | {"read_at": START, "by": "retrain"})
     for table, listed in rows.items():
         tables.write(tables.to_table(listed, getattr(tables, table.upper())), getattr(paths, table))
+
+
+def add_confirmations(results: Results, levels: list[float], *, baseline: float, seeds: int = 3) -> None:
+    """Write the confirmations of the best trials' configurations, as good as ``levels`` say, and of the baseline."""
+    rng, record = np.random.default_rng(7), results.record
+    trials = ranked(tables.read(results.paths.trials, tables.TRIALS).to_pylist(), ended=True)
+    others = [row for row in trials if row["number"] > 0]
+    easy = rng.normal(1.9, 1.2, record.validation_size)
+    rows = []
+    for trial, level in [
+        *zip(others, levels, strict=False),
+        (next(row for row in trials if not row["number"]), baseline),
+    ]:
+        for seed in range(seeds):
+            of_seed = level + float(rng.normal(0, 0.03))
+            epochs = [hits(rng, easy, of_seed) for _ in range(3)]
+            row = {"search_id": SEARCH_ID, "number": trial["number"], "config_id": trial["config_id"], "seed": seed}
+            row |= {"status": "completed", "epochs": record.max_epochs, "score": float(np.mean(epochs))}
+            row |= {"val_accuracy": float(epochs[-1].mean()), "seconds": 20.0, "parameters": 235_146, "node": "here"}
+            row |= {"device": "cpu", "precision": "bfloat16", "split_hash": record.split_hash}
+            rows.append(row | {"correct": [packed(correct) for correct in epochs]})
+    tables.write(tables.to_table(rows, tables.CONFIRMATIONS), results.paths.confirmations)
+
+
+def begin_with_start(results: Results) -> Results:
+    """Let trial 1 be the start of the search's space; return the search as it is then."""
+    values = results.record.model_dump()
+    record = SearchRecord.model_validate(values | {"space": {**results.record.space, "start": [{}]}})
+    record.write(results.paths)
+    return Results(results.paths)
 
 
 def edit_trials(results: Results, changes: dict[int, dict[str, Any]]) -> Results:

@@ -165,6 +165,7 @@ def test_a_search_is_fetched_where_it_is_not_or_older(paths: SearchPaths, storag
     there = Mirror(paths, storage)
     record(paths, resumed=1)
     paths.trials.write_bytes(b"1")
+    paths.confirmations.write_bytes(b"confirmed")
     paths.best.mkdir()
     (paths.best / "model.safetensors").write_bytes(b"best")
     with there.held():
@@ -172,6 +173,7 @@ def test_a_search_is_fetched_where_it_is_not_or_older(paths: SearchPaths, storag
     other = SearchPaths(tmp_path / "elsewhere" / "x")
     Mirror(other, storage).fetch()
     assert other.trials.read_bytes() == b"1"
+    assert other.confirmations.read_bytes() == b"confirmed"
     assert (other.best / "model.safetensors").read_bytes() == b"best"
     # As new, and older.
     other.trials.write_bytes(b"2")

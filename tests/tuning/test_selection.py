@@ -92,6 +92,39 @@ def test_twice_as_many_as_are_retrained_and_the_baseline_are_confirmed(top_k: in
     assert confirmations(rows, RECORD, top_k=top_k, count=0) == []
 
 
+def test_the_first_start_is_confirmed_and_retrained_whatever_its_rank() -> None:
+    record = RECORD.model_copy(update={"space": {"model": "ann", "start": [{"hidden1": 101}, {"hidden1": 102}]}})
+    rows = [
+        row(0, Ann(), 0.1),
+        *(row(number, Ann(hidden1=100 + number), 0.5 + number / 100) for number in range(1, 12)),
+    ]
+    assert [job.number for job in confirmations(rows, record, top_k=1, count=1)] == [11, 10, 9, 8, 7, 6, 0, 1]
+    jobs = choose(rows, record, top_k=1, seeds=1)
+    assert [(job.config, job.rank, job.is_start) for job in jobs] == [
+        (Ann(hidden1=111), 1, False),
+        (Ann(), None, False),
+        (Ann(hidden1=101), None, True),
+    ]
+    rows[1] = row(1, Ann(hidden1=101), 0.99)
+    jobs = choose(rows, record, top_k=1, seeds=1)
+    assert [(job.config, job.rank, job.is_start) for job in jobs] == [(Ann(hidden1=101), 1, True), (Ann(), None, False)]
+
+
+@pytest.mark.parametrize("changes", [{"status": "diverged"}, {"score": None}])
+def test_a_start_without_a_score_is_left_out(changes: dict[str, Any]) -> None:
+    record = RECORD.model_copy(update={"space": {"model": "ann", "start": [{"hidden1": 101}]}})
+    rows = [BASELINE, row(1, Ann(hidden1=101), 0.9) | changes, row(2, Ann(hidden1=102), 0.95)]
+    assert [job.config for job in choose(rows, record, top_k=1, seeds=1)] == [Ann(hidden1=102), Ann()]
+    assert {job.number for job in confirmations(rows, record, top_k=1, count=1)} == {0, 2}
+
+
+def test_a_start_that_is_the_baseline_is_called_the_baseline() -> None:
+    record = RECORD.model_copy(update={"space": {"model": "ann", "start": [{}]}})
+    rows = [BASELINE, row(1, Ann(), 0.7), row(2, Ann(hidden1=102), 0.95)]
+    jobs = choose(rows, record, top_k=1, seeds=1)
+    assert [(job.config, job.is_start) for job in jobs] == [(Ann(hidden1=102), False), (Ann(), False)]
+
+
 def test_retrains_have_seeds_of_their_own_in_each_search() -> None:
     seeds = retrain_seeds(RECORD, 5)
     assert retrain_seeds(RECORD, 3) == seeds[:3], "more seeds are further ones"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.fake_search import add_retrains, make_search
+from tests.fake_search import add_confirmations, add_retrains, make_search
 from tests.records import make_result
 from tune_fmnist import models, open_search
 from tune_fmnist.base.errors import InputError
@@ -19,6 +19,7 @@ from tune_fmnist.models import saved
 from tune_fmnist.models.config import Ann
 from tune_fmnist.models.networks import build
 from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.store.confirmation_table import read_confirmations
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord
 from tune_fmnist.store.retrain_tables import read_tables
@@ -33,6 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search that has ended, with retrains and a model."""
     results = make_search(tmp_path_factory.mktemp("damage") / "finished", trials=5)
     add_retrains(results, [0.3, 0.2], baseline=0.1, seeds=2, images=200)
+    add_confirmations(results, [0.3], baseline=0.1, seeds=1)
     small = Ann(hidden1=16, hidden2=8)
     saved.save({name: tensor.numpy() for name, tensor in build(small).state_dict().items()}, small, results.paths.best)
     return results.paths.folder
@@ -72,11 +74,14 @@ def readers(folder: Path) -> list[Callable[[], object]]:
     def retrain_tables() -> object:
         return {name: table.to_pylist() for name, table in read_tables(paths).items()}
 
+    def confirmations() -> object:
+        return read_confirmations(paths).to_pylist()
+
     def model() -> object:
         loaded = models.load(paths.best)
         return loaded.dropout.rate, {name: tensor.tolist() for name, tensor in loaded.state_dict().items()}
 
-    return [record, frames, trial_tables, retrain_tables, *([model] if paths.best.exists() else [])]
+    return [record, frames, trial_tables, confirmations, retrain_tables, *([model] if paths.best.exists() else [])]
 
 
 def told(read: Callable[[], object]) -> tuple[str, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.fake_search import add_retrains, edit_trials, make_search
+from tests.fake_search import add_confirmations, add_retrains, edit_trials, make_search
 from tests.test_doctor import run_doctor
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.models import saved
@@ -25,6 +26,7 @@ def found(tmp_path: Path) -> Results:
     """A search that has ended, with retrains, a model, a study and a page."""
     results = make_search(tmp_path / "fake", trials=5)
     add_retrains(results, [0.3], baseline=0.1, seeds=2, images=50)
+    add_confirmations(results, [0.3], baseline=0.1, seeds=2)
     rows = tables.read(results.paths.retrains, tables.RETRAINS).to_pylist()
     config = to_config(tables.config_values(next(row for row in rows if row["rank"] == 1)))
     saved.save({name: one.numpy() for name, one in build(config).state_dict().items()}, config, results.paths.best)
@@ -48,6 +50,16 @@ def without(name: str, count: int) -> Callable[[Results], object]:
     return change
 
 
+def confirmed(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Results], object]:
+    """Change the rows of the confirmations."""
+
+    def damage(results: Results) -> None:
+        rows = [change(row) for row in tables.read(results.paths.confirmations, tables.CONFIRMATIONS).to_pylist()]
+        tables.write(tables.to_table(rows, tables.CONFIRMATIONS), results.paths.confirmations)
+
+    return damage
+
+
 def changed_byte(name: str) -> Callable[[Results], object]:
     def change(results: Results) -> None:
         file = results.paths.folder / name
@@ -60,7 +72,7 @@ def changed_byte(name: str) -> Callable[[Results], object]:
 
 def test_a_whole_search_is_ok(found: Results) -> None:
     assert said(found) == {}
-    assert len(list(examine(found.paths))) == 12
+    assert len(list(examine(found.paths))) == 14
 
 
 @pytest.mark.parametrize(
@@ -76,6 +88,9 @@ def test_a_whole_search_is_ok(found: Results) -> None:
         (lambda results: edit_trials(results, {0: {"epochs": 1}}), "trials and epochs", "has more epochs than its row"),
         (lambda results: edit_trials(results, {1: {"search_id": "other"}}), "trials.parquet", "rows of another search"),
         (lambda results: edit_trials(results, {1: {"number": 0}}), "trials and epochs", "a row stands there twice"),
+        (confirmed(lambda row: row | {"score": 0.5}), "confirmations", "but 0."),
+        (confirmed(lambda row: row | {"number": 77}), "confirmations", "is of trial 77, which has no row"),
+        (confirmed(lambda row: row | {"seed": 0}), "confirmations", "stands there twice"),
         (without("predictions", 1), "retrains", "by its predictions"),
         (without("predictions", 50), "retrains", "has not one prediction per test image"),
         (without("retrain_epochs", 1), "retrains", " epochs"),

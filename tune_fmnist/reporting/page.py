@@ -18,15 +18,16 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.metrics import class_accuracy, confusion
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, FASHION_MNIST, PUBLISHED
-from tune_fmnist.reporting import edges, wording
+from tune_fmnist.reporting import edges, verdicts, wording
+from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.figures import confusion as confusion_figure
 from tune_fmnist.reporting.figures import retrains as retrain_figures
 from tune_fmnist.reporting.figures import trials as trial_figures
 from tune_fmnist.reporting.figures.style import SETTINGS
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
-from tune_fmnist.reporting.statistics import SIGNIFICANT, confusion_sentence
-from tune_fmnist.reporting.wording import between, p_equation, percent, plain
+from tune_fmnist.reporting.statistics import confusion_sentence
+from tune_fmnist.reporting.wording import between, percent, plain
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord
 
@@ -56,7 +57,7 @@ def write_page(folder: Path) -> Path:
         InputError: the folder is no search, or a table is missing or damaged.
     """
     results = Results(SearchPaths(folder))
-    record, retrained = results.record, Retrained.of(results)
+    record, retrained, confirmed = results.record, Retrained.of(results), Confirmed.of(results)
     if not os.access(folder, os.W_OK):
         raise InputError("cannot be written", file=folder, hint="make it writable or copy it elsewhere")
     page = (
@@ -65,7 +66,11 @@ def write_page(folder: Path) -> Path:
         .render(
             record=record,
             dataset=FASHION_MNIST.title,
-            answer=_answer(results, retrained),
+            answer=_answer_of_trials(results) if retrained is None else verdicts.answer(retrained),
+            against_start=None if retrained is None else verdicts.against_start(retrained),
+            tested_ranks=None if retrained is None else verdicts.tested_ranks(retrained),
+            confirmed=[] if confirmed is None else rows_of(confirmed.summary),
+            confirmation=verdicts.confirmation(confirmed),
             baseline=wording.baseline_definition(record),
             score=wording.score_definition(record),
             published=PUBLISHED[record.model],
@@ -137,30 +142,6 @@ def _drawn(results: Results, retrained: Retrained | None) -> Iterator[_Drawn]:
         label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
         matrix = confusion_figure.confusion_matrix(label, predicted, FASHION_MNIST.classes)
         yield _Drawn("confusion", matrix.title, matrix.caption, confusion_figure.draw_confusion_matrix(matrix))
-
-
-def _answer(results: Results, retrained: Retrained | None) -> str:
-    """Return what the search found, in two or three sentences."""
-    if retrained is None:
-        return _answer_of_trials(results)
-    best = retrained.best
-    images = len(retrained.predictions) // best["seeds"]
-    over = f"{best['seeds']} seeds and the images" if best["seeds"] > 1 else "the images, with one seed"
-    first = (
-        f"The best configuration by validation ({best['settings']}) classifies {percent(best['mean'])} of the "
-        f"{images:,} test images correctly (95 % interval {between(best['low'], best['high'])} %, over {over}). "
-    )
-    if best["is_baseline"]:
-        return first + "It is the baseline: no other configuration did better in validation."
-    if math.isnan(best["p_value"]):
-        return first + "The baseline has not been retrained yet, so there is no comparison."
-    return first + (
-        f"That is {abs(best['difference']) * 100:.2f} percentage points "
-        f"{'more' if best['difference'] >= 0 else 'less'} than the baseline reaches when it is retrained in the same "
-        f"way (95 % interval of the difference {between(best['difference_low'], best['difference_high'])}, "
-        f"{p_equation(best['p_value'])}): "
-        f"{'more than chance' if best['p_value'] < SIGNIFICANT else 'this may be chance'}."
-    )
 
 
 def _answer_of_trials(results: Results) -> str:

@@ -62,24 +62,35 @@ def _lines(results: Results, *, named: bool) -> list[str]:
         best = rows_of(results.ranked[:1])
         return [_line(model, f"best found{about}, not tested", row["score"]) for row in best]
     summary = retrained.summary
-    chosen = rows_of(summary[(summary["rank"] == 1) | summary["is_baseline"]])
-    return [_line(model, *_tested(row, about)) for row in reversed(chosen)]
+    chosen = rows_of(summary[(summary["rank"] == 1) | summary["is_baseline"] | summary["is_start"]])
+    order = sorted(chosen, key=lambda row: (row["rank"] == 1, not row["is_baseline"]))
+    lines = [_line(model, *_tested(row, about)) for row in order]
+    if (found := retrained.against_start) is not None:
+        cells = ["", "", points(found.difference), p_text(found.p_value)]
+        lines.append(_line(model, f"best found, against the start{about}", math.nan, *cells))
+    return lines
 
 
 def _tested(row: Mapping[str, Any], about: str) -> list[Any]:
-    what = f"baseline, retrained{about}" if row["is_baseline"] else f"best found{about}: {row['settings']}"
-    if row["is_baseline"] and row["rank"] == 1:
+    kind = "best found"
+    if row["is_baseline"]:
+        kind = "baseline, retrained"
+    elif row["is_start"]:
+        kind = "start, written by hand"
+    what = f"{kind}{about}" if row["is_baseline"] else f"{kind}{about}: {row['settings']}"
+    if kind != "best found" and row["rank"] == 1:
         what += ", the best found"
     spread = f" ± {row['std'] * 100:.2f}" if row["seeds"] > 1 else ""
     mean = f"{percent(row['mean']).removesuffix(' %')}{spread} %"
-    cells = [row["score"], mean, f"{between(row['low'], row['high'])} %"]
+    cells = [row["validation"], mean, f"{between(row['low'], row['high'])} %"]
     if not math.isnan(row["difference"]):
         cells += [points(row["difference"]), p_text(row["p_value"])]
     return [f"{what}, {counted(row['seeds'], 'seed')}", *cells]
 
 
 def _line(model: str, name: str, validation: float, *cells: str) -> str:
-    filled = [model.upper(), html.escape(name, quote=False).replace("|", "\\|"), percent(validation), *cells]
+    shown = "" if math.isnan(validation) else percent(validation)
+    filled = [model.upper(), html.escape(name, quote=False).replace("|", "\\|"), shown, *cells]
     return f"| {' | '.join(filled + [''] * (7 - len(filled)))} |"
 
 

@@ -10,7 +10,9 @@ import pandas as pd
 
 from tune_fmnist.base.vocabulary import COMPLETED
 from tune_fmnist.reporting.results import Results, rows_of
+from tune_fmnist.reporting.statistics import Comparison, compare, correctness, tied
 from tune_fmnist.reporting.wording import configuration_name, settings
+from tune_fmnist.store.ranking import confirmed, start_id
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,14 @@ class Retrained:
 
     Attributes:
         summary: one row per configuration, by rank, an unranked baseline last: the columns of
-            ``statistics.summarise`` and of ``retrains.parquet`` that are the same for all seeds, and ``name`` and
-            ``settings`` in words.
+            ``statistics.summarise`` and of ``retrains.parquet`` that are the same for all seeds, ``name`` and
+            ``settings`` in words, ``is_start``, the mean score ``confirmed`` of the confirmations, NaN without any, and
+            ``validation``, which is that mean or else the score of the trial.
         predictions: the test images under the best configuration, all seeds.
         retrains: the rows of ``retrains.parquet``.
         reads: how often the test images were read.
+        tied: how many of the first ranks cannot be told apart in the test; None where a configuration has one seed.
+        against_start: the best one compared with the start; None if there is no start besides it.
         unfinished: names of those with a rank of which no trial reached the last epoch.
     """
 
@@ -31,12 +36,24 @@ class Retrained:
     predictions: pd.DataFrame
     retrains: pd.DataFrame
     reads: int
+    tied: int | None
+    against_start: Comparison | None
     unfinished: list[str]
 
     @property
     def best(self) -> dict[str, Any]:
         """The row of the configuration that ranks first."""
         return rows_of(self.summary)[0]
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether a configuration was retrained with a single seed, so that only models can be compared."""
+        return bool((self.summary["seeds"] == 1).any())
+
+    @property
+    def start(self) -> dict[str, Any] | None:
+        """The row of the start, None if the space has none or it is not retrained."""
+        return next(iter(rows_of(self.summary[self.summary["is_start"]])), None)
 
     @classmethod
     def of(cls, results: Results) -> Self | None:
@@ -46,15 +63,32 @@ class Retrained:
         same = results.retrains.drop_duplicates("config_id").drop(columns="seed")
         summary = results.comparison.merge(same, on="config_id")
         summary = summary.sort_values(["rank", "is_baseline"], na_position="last", ignore_index=True)
+        start = start_id(rows_of(results.trials[["number", "config_id"]]), results.record)
+        summary["is_start"] = summary["config_id"] == start
+        means = confirmed(rows_of(results.confirmations))
+        summary["confirmed"] = [means.get(name, math.nan) for name in summary["config_id"]]
+        summary["validation"] = summary["confirmed"].fillna(summary["score"])
         summary["name"] = [_name(row) for row in rows_of(summary)]
         summary["settings"] = [settings(row) for row in rows_of(summary)]
         predictions = results.tested_predictions
         best = predictions[predictions["config_id"] == summary["config_id"].iloc[0]]
         finished = results.trials.loc[results.trials["status"] == COMPLETED, "config_id"]
         unfinished = summary.loc[summary["rank"].notna() & ~summary["config_id"].isin(finished), "name"].tolist()
-        return cls(summary, best, results.retrains, len(results.test_reads), unfinished)
+        tied, against_start = _compared(summary, correctness(predictions))
+        return cls(summary, best, results.retrains, len(results.test_reads), tied, against_start, unfinished)
+
+
+def _compared(summary: pd.DataFrame, correct: dict[str, pd.DataFrame]) -> tuple[int | None, Comparison | None]:
+    """Return how many of the first ranks are tied, and the best one compared with the start, if it is another."""
+    images = correct[summary["config_id"].iloc[0]].columns
+    hits = {name: correct[name][images].to_numpy() for name in summary["config_id"]}
+    ranks = [hits[name] for name in summary.loc[summary["rank"].notna(), "config_id"]]
+    against_start = None
+    for name in summary.loc[summary["is_start"] & (summary["rank"] != 1), "config_id"]:
+        against_start = compare(ranks[0], hits[name])
+    return None if min(map(len, ranks)) == 1 else tied(ranks), against_start
 
 
 def _name(row: dict[str, Any]) -> str:
     rank = None if math.isnan(row["rank"]) else int(row["rank"])
-    return configuration_name(rank, is_baseline=row["is_baseline"])
+    return configuration_name(rank, is_baseline=row["is_baseline"], is_start=row["is_start"])

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from tune_fmnist.base.metrics import class_accuracy, confusion
 from tune_fmnist.base.vocabulary import FASHION_MNIST, PUBLISHED
-from tune_fmnist.reporting import edges
+from tune_fmnist.reporting import edges, verdicts
+from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.statistics import confusion_sentence
@@ -17,7 +18,6 @@ from tune_fmnist.reporting.wording import (
     baseline_source,
     counted,
     duration,
-    filled_up,
     p_text,
     proposers,
     score_definition,
@@ -29,16 +29,17 @@ from tune_fmnist.reporting.wording import (
 
 def print_summary(results: Results, out: Console) -> None:
     """Print what a search found, on one screen of 80 columns."""
-    retrained = Retrained.of(results)
+    retrained, confirmed = Retrained.of(results), Confirmed.of(results)
     out.print()
     out.print(_table(results, retrained))
     out.print(f"baseline: {baseline_source(results.record)}")
-    out.print(f"validation: {score_definition(results.record)}")
+    mean = "mean score of the confirmations. " if confirmed else ""
+    out.print(f"validation: {mean}{score_definition(results.record)}")
     if smaller := smaller_than_published(results.record):
         out.print(smaller)
+    for said in verdicts.all_of(retrained, confirmed):
+        out.print(said)
     if retrained is not None:
-        if said := filled_up(retrained.unfinished):
-            out.print(said)
         out.print(_best(retrained))
         out.print(_classes(retrained))
     elif results.ranked.empty:
@@ -72,7 +73,7 @@ def _table(results: Results, retrained: Retrained | None) -> Table:
     for row in [] if retrained is None else rows_of(retrained.summary):
         compared = [] if row["is_baseline"] else [f"{row['difference']:+.4f}", p_text(row["p_value"])]
         interval = f"{row['low']:.4f} to {row['high']:.4f}"
-        table.add_row(row["name"], f"{row['score']:.4f}", f"{row['mean']:.4f}", interval, *compared)
+        table.add_row(row["name"], f"{row['validation']:.4f}", f"{row['mean']:.4f}", interval, *compared)
     return table
 
 

@@ -75,11 +75,12 @@ def plain(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else f"{value}"
 
 
-def configuration_name(rank: int | None, *, is_baseline: bool) -> str:
-    """Return what a retrained configuration is called; ``rank`` is None for one that is not among the top."""
+def configuration_name(rank: int | None, *, is_baseline: bool = False, is_start: bool = False) -> str:
+    """Return what a configuration is called; ``rank`` is None for one that is not among the top."""
+    name = "baseline" if is_baseline else "start" if is_start else None
     if rank is None:
-        return "baseline" if is_baseline else "not among the top"
-    return f"baseline (rank {rank})" if is_baseline else f"rank {rank}"
+        return name or "not among the top"
+    return f"{name} (rank {rank})" if name else f"rank {rank}"
 
 
 def settings(row: Mapping[str, Any]) -> str:

@@ -144,7 +144,10 @@ class ConfirmationResult:
 
 @dataclass(frozen=True)
 class RetrainJob:
-    """One retrain: a configuration, its rank and score in the search (no rank outside of the top), and a seed."""
+    """One retrain: a configuration, its rank and score in the search (no rank outside of the top), and a seed.
+
+    ``is_start`` says whether it is the space's first start.
+    """
 
     config: Config
     rank: int | None
@@ -154,6 +157,7 @@ class RetrainJob:
     score: float
     best_val_accuracy: float
     expected_seconds: float
+    is_start: bool = False
 
     @property
     def key(self) -> tuple[str, int]:

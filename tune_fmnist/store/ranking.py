@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from tune_fmnist.base.vocabulary import COMPLETED, RUNNING, STOPPED
+from tune_fmnist.store.record import Settings
 
 Trial = TypeVar("Trial", bound=Mapping[str, Any])
 
@@ -30,6 +31,17 @@ def confirmed(confirmations: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         scores.setdefault((row["number"], row["config_id"]), []).append(row["score"])
     means = {key: math.fsum(own) / len(own) for key, own in sorted(scores.items())}
     return {name: mean for (_, name), mean in sorted(means.items(), key=lambda item: -item[1])}
+
+
+def start_id(trials: Iterable[Mapping[str, Any]], record: Settings) -> str | None:
+    """Return the ``config_id`` of the space's first start, trial 1; None if there is none besides the baseline.
+
+    Args:
+        trials: rows of ``trials.parquet``.
+        record: of the search.
+    """
+    ids = {trial["number"]: str(trial["config_id"]) for trial in trials if trial["number"] in (0, 1)}
+    return ids.get(1) if record.space.get("start") and ids.get(1) != ids.get(0) else None
 
 
 def ranked(trials: Iterable[Trial], *, ended: bool = False) -> list[Trial]:

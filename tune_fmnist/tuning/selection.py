@@ -10,21 +10,23 @@ from tune_fmnist.base.seeds import named_seeds
 from tune_fmnist.models.config import Config, baseline, config_id, to_config
 from tune_fmnist.store import tables
 from tune_fmnist.store.jobs import ConfirmationJob, RetrainJob
-from tune_fmnist.store.ranking import confirmed, ranked
+from tune_fmnist.store.ranking import confirmed, ranked, start_id
 from tune_fmnist.store.record import SearchRecord
 
 CANDIDATES_PER_PLACE: Final = 2
 """Configurations that are confirmed for each one that is retrained."""
 
 FEWEST_CANDIDATES: Final = 6
-"""Configurations that are confirmed at least: in the published searches, the scores of the first six lie within 0.3
-points, which is how far two seeds of one configuration may lie apart."""
+"""Configurations that are confirmed at least.
+
+In the published searches, three and four scores lie within 0.4 points of the first, which is what two seeds of one
+configuration may differ by: over the seeds of a retrain, the standard deviation is 0.08 to 0.21 points."""
 
 Row = Mapping[str, Any]
 
 
 def confirmations(trials: Iterable[Row], record: SearchRecord, *, top_k: int, count: int) -> list[ConfirmationJob]:
-    """Return the confirmations: of the candidates for ``top_k`` places and of the baseline, ``count`` of each.
+    """Return the confirmations: of the candidates for ``top_k`` places, the baseline and the start.
 
     Args:
         trials: the rows of ``trials.parquet``.
@@ -35,9 +37,9 @@ def confirmations(trials: Iterable[Row], record: SearchRecord, *, top_k: int, co
     Raises:
         InputError: the baseline has no score.
     """
-    best = _best(trials, record)
+    best, fixed = _best(trials := list(trials), record), _fixed(trials, record)
     names = list(best)[: max(CANDIDATES_PER_PLACE * top_k, FEWEST_CANDIDATES)]
-    rows = [best[name] for name in dict.fromkeys([*names, _baseline_id(record)])]
+    rows = [best[name] for name in dict.fromkeys([*names, *(name for name in fixed if name in best)])]
     return [
         ConfirmationJob(
             number=row["number"],
@@ -54,7 +56,7 @@ def confirmations(trials: Iterable[Row], record: SearchRecord, *, top_k: int, co
 def choose(
     trials: Iterable[Row], record: SearchRecord, *, top_k: int, seeds: int, by: Iterable[Row] = ()
 ) -> list[RetrainJob]:
-    """Return the retrains: the ``top_k`` best configurations and the baseline, each with ``seeds`` seeds.
+    """Return the retrains: the ``top_k`` best configurations, the baseline and the start, each with ``seeds`` seeds.
 
     The best are those with the highest mean score in ``by``, or, where nothing was confirmed, of the trials.  Each is
     trained for the search's longest length, also one whose trial was stopped before.  Searches of releases that scored
@@ -70,12 +72,14 @@ def choose(
     Raises:
         InputError: the baseline has no score.
     """
-    best = _best(trials, record)
+    best, fixed = _best(trials := list(trials), record), _fixed(trials, record)
     order = [name for name in confirmed(by) if name in best] or list(best)
     ranks: dict[str, int | None] = {name: rank for rank, name in enumerate(order[:top_k], start=1)}
-    ranks.setdefault(_baseline_id(record), None)
+    ranks |= {name: None for name in fixed if name in best and name not in ranks}
     return [
-        _job(best[name], rank, seed, record) for name, rank in ranks.items() for seed in retrain_seeds(record, seeds)
+        _job(best[name], rank, seed, record, is_start=name == fixed[-1] != _baseline_id(record))
+        for name, rank in ranks.items()
+        for seed in retrain_seeds(record, seeds)
     ]
 
 
@@ -100,6 +104,12 @@ def _best(trials: Iterable[Row], record: SearchRecord) -> dict[str, Row]:
     return best
 
 
+def _fixed(trials: Iterable[Row], record: SearchRecord) -> list[str]:
+    """Return the baseline and the start, if the space has one: both are confirmed and retrained whatever their rank."""
+    start = start_id(trials, record)
+    return [_baseline_id(record), *([] if start is None else [start])]
+
+
 def _baseline_id(record: SearchRecord) -> str:
     return config_id(baseline(record.model))
 
@@ -108,7 +118,7 @@ def _config(row: Row) -> Config:
     return to_config(tables.config_values(row), file="trials.parquet")
 
 
-def _job(row: Row, rank: int | None, seed: int, record: SearchRecord) -> RetrainJob:
+def _job(row: Row, rank: int | None, seed: int, record: SearchRecord, *, is_start: bool) -> RetrainJob:
     epochs = record.max_epochs if record.scored_epochs else row["best_epoch"]
     seconds_per_epoch = row["seconds"] / row["epochs"] * record.images / record.train_size
     return RetrainJob(
@@ -120,4 +130,5 @@ def _job(row: Row, rank: int | None, seed: int, record: SearchRecord) -> Retrain
         score=row["score"],
         best_val_accuracy=row["best_val_accuracy"],
         expected_seconds=seconds_per_epoch * epochs,
+        is_start=is_start,
     )

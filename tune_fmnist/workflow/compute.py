@@ -174,7 +174,7 @@ def _run_retrains(session: Session, plan: RetrainPlan, placement: Placement, slo
 
     def step(job: RetrainJob | None, result: RetrainResult | None) -> None:
         if job is not None and result is not None:
-            name = configuration_name(job.rank, is_baseline=job.is_baseline)
+            name = configuration_name(job.rank, is_baseline=job.is_baseline, is_start=job.is_start)
             said = f"retrained {name}, seed {job.seed}: test accuracy {result.test_accuracy:.4f}"
             display.step(job.expected_seconds, said)
         display.draw()

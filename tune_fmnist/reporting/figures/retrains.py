@@ -66,11 +66,13 @@ def retrained_accuracies(retrained: Retrained, published: float | None) -> Accur
 
 def _finding(best: Mapping[str, Any]) -> str:
     """Return how accurate the best configuration is, and whether that is more than chance above the baseline."""
-    title = f"{best['name'].capitalize()} classifies {percent(best['mean'])} of the test images correctly"
+    one = best["seeds"] == 1
+    who = f"One model of {best['name']}" if one else best["name"].capitalize()
+    title = f"{who} classifies {percent(best['mean'])} of the test images correctly"
     if math.isnan(best["difference"]):
         return title
     side = "above" if best["difference"] >= 0 else "below"
-    title += f", {abs(best['difference']) * 100:.2f} points {side} the baseline"
+    title += f", {abs(best['difference']) * 100:.2f} points {side} the baseline" + ("'s" if one else "")
     if best["p_value"] < SIGNIFICANT:
         return f"{title} ({p_equation(best['p_value'])})"
     return f"{title}, which may be chance ({p_equation(best['p_value'])})"

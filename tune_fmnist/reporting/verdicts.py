@@ -1,0 +1,107 @@
+"""What the tests say, in sentences for the page and the screen: none says more than its test."""
+
+from __future__ import annotations
+
+import math
+
+from tune_fmnist.reporting.confirmed import Confirmed
+from tune_fmnist.reporting.retrained import Retrained
+from tune_fmnist.reporting.statistics import SIGNIFICANT, Comparison
+from tune_fmnist.reporting.wording import between, counted, filled_up, p_equation, percent, points
+
+_ONE_SEED = "With one seed each, the figures are those of these models, and say nothing of how the configurations rank."
+
+
+def ties(tied: int | None, count: int, images: str) -> str | None:
+    """Return which ranks cannot be told apart; None if there is one configuration.
+
+    Args:
+        tied: how many of the first ranks, or None where a configuration has a single seed.
+        count: how many ranks there are.
+        images: what the comparison is on.
+    """
+    if count < 2:
+        return None
+    if tied is None:
+        return _ONE_SEED
+    if tied == 1:
+        return f"Ranks 1 and 2 differ by more than chance on the {images} images."
+    ranks = "Ranks 1 and 2" if tied == 2 else f"Ranks 1 to {tied}"
+    return f"{ranks} cannot be told apart on the {images} images."
+
+
+def confirmation(confirmed: Confirmed | None) -> str | None:
+    """Return what the confirmations say of the ranks and of the best trial's luck; None if there are none."""
+    if confirmed is None:
+        return None
+    winner = confirmed.winner
+    said = (
+        f"Trial {winner['number']}, the best of {counted(confirmed.trials, 'trial')} with a score of "
+        f"{percent(winner['score'])}, has {percent(winner['mean'])} when it is trained again with "
+        f"{counted(winner['seeds'], 'other seed')}: the score was {abs(confirmed.optimism) * 100:.2f} points too "
+        f"{'high' if confirmed.optimism >= 0 else 'low'}."
+    )
+    told = ties(confirmed.tied, len(confirmed.summary), "validation")
+    return f"{said} {told}" if told else said
+
+
+def tested_ranks(retrained: Retrained) -> str | None:
+    """Return which of the retrained ranks cannot be told apart on the test images; None if there is one rank."""
+    return ties(retrained.tied, int(retrained.summary["rank"].notna().sum()), "test")
+
+
+def against_start(retrained: Retrained) -> str | None:
+    """Return whether the search found more than its start; None if the space has no start, or it is not retrained."""
+    start = retrained.start
+    if start is None:
+        return None
+    if start["rank"] == 1:
+        return "The best configuration is the start, which was written by hand: the search found no better one."
+    if retrained.against_start is None:
+        return None
+    return (
+        f"Against its start, which was written by hand, the search's best has {gained(retrained.against_start)}"
+        f"{', for these two models' if retrained.one_seed else ''}."
+    )
+
+
+def all_of(retrained: Retrained | None, confirmed: Confirmed | None) -> list[str]:
+    """Return all that is to be said besides the table of what was tested, for the screen."""
+    said = [confirmation(confirmed)]
+    if retrained is not None:
+        said += [filled_up(retrained.unfinished), tested_ranks(retrained), against_start(retrained)]
+    return [sentence for sentence in said if sentence]
+
+
+def gained(comparison: Comparison) -> str:
+    """Return a difference with its interval, its p-value, and whether it may be chance."""
+    found = "more than chance" if comparison.p_value < SIGNIFICANT else "which may be chance"
+    return (
+        f"{points(comparison.difference)} points (95 % interval {between(comparison.low, comparison.high)}, "
+        f"{p_equation(comparison.p_value)}), {found}"
+    )
+
+
+def answer(retrained: Retrained) -> str:
+    """Return how accurate the best configuration is, and whether that is more than the baseline by chance."""
+    best, one = retrained.best, retrained.one_seed
+    images = len(retrained.predictions) // best["seeds"]
+    over = "the images, with one seed" if best["seeds"] == 1 else f"{best['seeds']} seeds and the images"
+    who = "The model of the best configuration" if best["seeds"] == 1 else "The best configuration"
+    first = (
+        f"{who} by validation ({best['settings']}) classifies {percent(best['mean'])} of the "
+        f"{images:,} test images correctly (95 % interval {between(best['low'], best['high'])} %, over {over}). "
+    )
+    if best["is_baseline"]:
+        return first + "It is the baseline: no other configuration did better in validation."
+    if math.isnan(best["p_value"]):
+        return first + "The baseline has not been retrained yet, so there is no comparison."
+    whose = "the baseline's model" if one else "the baseline"
+    verdict = "more than chance" if best["p_value"] < SIGNIFICANT else "this may be chance"
+    return first + (
+        f"That is {abs(best['difference']) * 100:.2f} percentage points "
+        f"{'more' if best['difference'] >= 0 else 'less'} than {whose} reaches when it is retrained in the same "
+        f"way (95 % interval of the difference {between(best['difference_low'], best['difference_high'])}, "
+        f"{p_equation(best['p_value'])}): "
+        f"{verdict}{', for these two models' if one else ''}."
+    )
