@@ -29,7 +29,7 @@ def test_search_survives_a_killed_and_a_cut_off_node(lab: Lab, s3_of_lab: S3, cl
     uri = s3_of_lab.uri("searches")
     options = (
         *("--model", "ann", "--trials", TRIALS, "--max-epochs", EPOCHS, "--limit-train", 20000, "--scheduler", "fifo"),
-        *("--top-k", 1, "--retrain-seeds", 2, "--storage", uri, "--name", "night"),
+        *("--confirm", 1, "--top-k", 1, "--retrain-seeds", 2, "--storage", uri, "--name", "night"),
     )
     assert "search night runs" in command(lab, "submit", cluster, "--", *options)
     log = head.path("/root/results/night.log")
@@ -78,7 +78,7 @@ def _compare(lab: Lab, cluster: str, uri: str) -> None:
         "import sys; from tune_fmnist.store.folder import Folder; "
         "sys.stdout.buffer.write((Folder.at(sys.argv[1]) / 'night').read(sys.argv[2]))"
     )
-    for name in ("trials", "epochs", "retrains", "predictions", "search", "journal", "page"):
+    for name in ("trials", "epochs", "confirmations", "retrains", "predictions", "search", "journal", "page"):
         file: Path = getattr(there, name)
         assert getattr(fetched, name).read_bytes() == file.read_bytes(), name
         line = f"python -c {json.dumps(script)} '{uri}' {file.name} > /root/of-s3"

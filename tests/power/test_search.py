@@ -22,13 +22,14 @@ from tune_fmnist.store.record import SearchRecord
 
 SMALL = (
     *("--model", "ann", "--limit-train", "6000", "--trials", "6", "--max-epochs", "3"),
-    *("--top-k", "1", "--retrain-seeds", "1"),
+    *("--confirm", "1", "--top-k", "1", "--retrain-seeds", "1"),
 )
-SEARCHES, STAGES = 4, ("search", "search", "retraining", "retrained", "end")
+SEARCHES, STAGES = 4, ("search", "confirmed", "retraining", "retrained", "end")
 
 KEYS = {
     "trials": (tables.TRIALS, ["trial_id"]),
     "epochs": (tables.EPOCHS, ["trial_id", "epoch"]),
+    "confirmations": (tables.CONFIRMATIONS, ["config_id", "seed"]),
     "retrains": (tables.RETRAINS, ["config_id", "seed"]),
     "retrain_epochs": (tables.RETRAIN_EPOCHS, ["config_id", "seed", "epoch"]),
     "predictions": (tables.PREDICTIONS, ["config_id", "seed", "index"]),

@@ -92,6 +92,6 @@ def test_provenance_leaves_out_what_is_empty_and_gives_units() -> None:
     assert told["utilisation"] == "50 %"
     assert told["interrupted"] == "no"
     assert told["hardware"] == "memory 2.0 GiB, names a, b"
-    assert told["retrain plan"] == "wanted yes, top k 3, seeds 3"
+    assert told["retrain plan"] == "wanted yes, top k 3, seeds 3, confirm 0"
     left_out = {"schema version", "space", "name", "model", "git commit", "gpu sharing", "resumed at", "storage"}
     assert not left_out & told.keys()

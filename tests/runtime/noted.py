@@ -70,4 +70,4 @@ if __name__ == "__main__":
     _, _, results, _, name, log, seeds = sys.argv
     searched, read_test = Path(results) / name, data.read_test
     data.read_test = lambda source: Noted(read_test(source), Path(log), searched)  # type: ignore[assignment,return-value]
-    retrain(searched, top_k=1, retrain_seeds=int(seeds))
+    retrain(searched, confirm=0, top_k=1, retrain_seeds=int(seeds))

@@ -82,6 +82,8 @@ def test_the_records_are_read_and_written_as_version_2(paths: SearchPaths) -> No
     after = values_of(paths)
     assert after.pop("schema_version") == 2
     assert after.pop("placement") == before.pop("placement") | {"most": None}
+    plan = {"wanted": True, "top_k": 3, "seeds": 5, "confirm": 0}
+    assert after.pop("retrain_plan") == before.pop("retrain_plan", {}) | plan
     retrained, was = after.pop("retrain"), before.pop("retrain")
     assert retrained["placement"] == was.pop("placement") | {"most": None}
     assert {key: retrained[key] for key in was} == was

@@ -371,7 +371,7 @@ SMALL = ("--model", "ann", "--trials", 4, "--max-epochs", 3, "--limit-train", 20
 
 def test_a_search_on_s3_goes_on_on_a_machine_that_has_nothing(s3: S3, tmp_path: Path) -> None:
     uri = s3.uri(f"searches/{tmp_path.name}")
-    common = ("--storage", uri, "--top-k", 1, "--retrain-seeds", 1, "--name", "x")
+    common = ("--storage", uri, "--confirm", 1, "--top-k", 1, "--retrain-seeds", 1, "--name", "x")
     # There is none yet: it is begun.
     first = tune("search", "--resume", *SMALL, "--no-retrain", *common, "--results-dir", tmp_path / "first")
     assert first.returncode == 0, first.stderr
@@ -387,12 +387,12 @@ def test_a_search_on_s3_goes_on_on_a_machine_that_has_nothing(s3: S3, tmp_path: 
     assert second.returncode == 0, second.stderr
     found = SearchPaths(tmp_path / "second" / "x")
     assert "resuming x: 6 trials" in second.stdout
-    for file in (found.trials, found.retrains, found.search, found.page):
+    for file in (found.trials, found.confirmations, found.retrains, found.search, found.page):
         assert there.read(file.name) == file.read_bytes()
     assert (there / "best").read("model.safetensors") == (found.best / "model.safetensors").read_bytes()
     assert json.loads(found.search.read_text())["storage"].startswith("s3://bucket/searches/")
     # The first machine has an older state, and fetches what the second one has computed.
-    more = tune("retrain", tmp_path / "first" / "x", "--top-k", 1, "--retrain-seeds", 2)
+    more = tune("retrain", tmp_path / "first" / "x", "--confirm", 1, "--top-k", 1, "--retrain-seeds", 2)
     assert more.returncode == 0, more.stderr
     retrains = (tmp_path / "first" / "x" / "retrains.parquet").read_bytes()
     assert there.read("retrains.parquet") == retrains != found.retrains.read_bytes()

@@ -168,6 +168,7 @@ _NAMES: Final = {
     "wall_seconds": "time in all",
     "startup_seconds": "time to start",
     "search_seconds": "time of the trials",
+    "confirmation_seconds": "time of the confirmations",
     "slot_seconds": "time of all slots",
     "time_budget_seconds": "time budget",
     "memory_bytes": "memory",
