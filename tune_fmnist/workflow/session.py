@@ -272,7 +272,9 @@ def retrain_tables(session: Session, plan: RetrainPlan) -> RetrainTables:
 
 def something_is_pending(session: Session, plan: RetrainPlan) -> bool:
     """Return whether a confirmation or a retrain is still to be run; errors as of ``retrain_tables``."""
-    return bool(confirmation_table(session, plan).pending or retrain_tables(session, plan).pending)
+    # All tables are read, whatever is pending: what is wrong with them is told before anything is run.
+    retrains = retrain_tables(session, plan)
+    return bool(confirmation_table(session, plan).pending or retrains.pending)
 
 
 def record_utilisation(session: Session) -> None:
