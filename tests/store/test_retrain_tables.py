@@ -163,6 +163,20 @@ def test_more_trials_change_the_ranks(paths: SearchPaths) -> None:
     assert saved_config(paths.best) == better.config
 
 
+def test_ranks_that_have_changed_are_published_though_nothing_is_retrained(paths: SearchPaths) -> None:
+    second = job(Ann(hidden1=200), 2)
+    before = RetrainTables(paths, "abc", [JOBS[0], second, JOBS[2]])
+    for one in (JOBS[0], second, JOBS[2]):
+        add(before, one, result())
+    same = paths.retrains.stat().st_mtime_ns
+    RetrainTables(paths, "abc", [JOBS[0], second, JOBS[2]]).publish_ranks()
+    assert paths.retrains.stat().st_mtime_ns == same
+    after = RetrainTables(paths, "abc", [JOBS[0], replace(JOBS[2], rank=2)])
+    assert after.pending == []
+    after.publish_ranks()
+    assert read_tables(paths)["retrains"]["rank"].to_pylist() == [1, None, 2]
+
+
 def test_a_model_of_another_format_is_trained_again(paths: SearchPaths) -> None:
     retrain_tables = RetrainTables(paths, "abc", JOBS)
     for one in JOBS:

@@ -242,9 +242,11 @@ def test_best_is_of_the_trials_that_train_without_an_error(trial_tables: TrialTa
     trial_tables.end(5)
     assert best() == (5, 0.375), "by the epochs reached, then by the score"
     run(trial_tables, 6, 0.1, 0.1, 0.1)
+    run(trial_tables, 7, 0.9, 0.9, 0.9)
+    assert best() == (7, pytest.approx(0.9))
     trial_tables.end(6)
-    assert best() == (6, pytest.approx(0.1)), "it reached the last epoch"
-    assert +trial_tables.counts == {"running": 3, "failed": 1, "diverged": 1, "stopped": 1, "completed": 1}
+    assert best() == (6, pytest.approx(0.1)), "it has ended, at the last epoch"
+    assert +trial_tables.counts == {"running": 4, "failed": 1, "diverged": 1, "stopped": 1, "completed": 1}
 
 
 def test_best_of_equal_ones_is_the_earlier_trial_also_if_it_is_the_slower_one(trial_tables: TrialTables) -> None:

@@ -82,7 +82,7 @@ class TrialTables:
         The scores are made of the epochs once more: those of earlier releases were the best epoch's accuracy.
         """
         rows = [
-            {name: value for name, value in row.items() if value is not None and name != "score"}
+            {name: value for name, value in row.items() if value is not None}
             for row in read(self._paths.trials, TRIALS).to_pylist()
         ]
         for number, count in Counter(row["number"] for row in rows).items():
