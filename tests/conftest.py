@@ -1,7 +1,8 @@
-"""The real data set, found or fetched once for all tests; what faults they tried, as a table at the end."""
+"""What all tests share: the real data set, found or fetched once; what faults they tried, as a table at the end."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,6 +10,15 @@ import pytest
 from tests.reliability import HEAD, PROPERTY, Fault, Note, Rows
 from tests.s3 import KEYS, S3, serving, weed
 from tune_fmnist import data
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal() -> None:
+    """Let what tests start obey the signals that ``nohup`` and ``&`` hand down as ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            # A handler, unlike SIG_IGN, is not handed down, and these tests themselves go on ignoring the signal.
+            signal.signal(number, lambda number, frame: None)
 
 
 @pytest.fixture(scope="session")
