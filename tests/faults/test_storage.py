@@ -123,7 +123,7 @@ def test_a_full_disk_ends_the_search_and_it_goes_on_when_there_is_room(
         last = run.said.splitlines()[-1]
         assert last.startswith("error: ")
         assert "disk is full" in last
-        assert str(hurt.paths.folder) in last
+        assert str(small_disk) in last
         tables.read(hurt.paths.trials, tables.TRIALS)
         subprocess.run(["mount", "-o", "remount,size=400m", small_disk], check=True)
         hurt.finish()
