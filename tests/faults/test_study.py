@@ -41,9 +41,9 @@ def searcher(paths: SearchPaths) -> OptunaSearcher:
     return OptunaSearcher(space, propose, seed=1, max_epochs=MAX_EPOCHS, journal=paths.journal, name="s", trials=rows)
 
 
-def result(epoch: int, accuracy: float = 0.5) -> dict[str, Any]:
+def result(epoch: int, accuracy: float = 0.5, *, passed: bool = False) -> dict[str, Any]:
     """Return what a trial reports to Ray after an epoch."""
-    return {"epoch": epoch, METRIC: accuracy, RESULT: make_result(epoch, accuracy)}
+    return {"epoch": epoch, METRIC: accuracy, RESULT: make_result(epoch, accuracy, passed=passed)}
 
 
 def test_half_a_line_and_a_dead_writers_lock_do_not_spoil_a_journal(
@@ -148,11 +148,11 @@ def test_what_was_judged_once_is_judged_the_same_when_it_is_told_again(name: Sch
     # Neither scheduler looks at it.
     controller: Any = None
 
-    def judge(number: int, epoch: int, accuracy: float, *, judged: int, ended: bool) -> str:
+    def judge(number: int, epoch: int, accuracy: float, *, judged: int, ended: bool, passed: bool = False) -> str:
         trial: Any = SimpleNamespace(config={JOB: make_job(number, judged=judged, ended=ended)})
         if epoch == 1:
             scheduler.on_trial_add(controller, trial)
-        return str(scheduler.on_trial_result(controller, trial, result(epoch, accuracy)))
+        return str(scheduler.on_trial_result(controller, trial, result(epoch, accuracy, passed=passed)))
 
     for number in range(1, 7):
         judge(number, 1, 0.9, judged=0, ended=False)
@@ -162,8 +162,10 @@ def test_what_was_judged_once_is_judged_the_same_when_it_is_told_again(name: Sch
     # It had been stopped at epoch 2, and is the best now.
     assert judge(8, 1, 0.99, judged=2, ended=True) == TrialScheduler.CONTINUE
     assert judge(8, 2, 0.99, judged=2, ended=True) == TrialScheduler.STOP
+    # Its checkpoint is newer than the study, as after a power cut.
+    assert judge(9, 1, 0.1, judged=0, ended=False, passed=True) == TrialScheduler.CONTINUE
     if name == "asha":
-        assert judge(9, 1, 0.1, judged=0, ended=False) == TrialScheduler.STOP
+        assert judge(10, 1, 0.1, judged=0, ended=False) == TrialScheduler.STOP
 
 
 @pytest.mark.faults

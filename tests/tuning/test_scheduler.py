@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from tests.records import make_job
-from tune_fmnist.store.jobs import JOB, METRIC
+from tests.records import make_job, make_result
+from tune_fmnist.store.jobs import JOB, METRIC, RESULT
 from tune_fmnist.tuning.scheduler import Asha
 
 CONTROLLER: Any = None
@@ -20,7 +20,9 @@ def judge(scheduler: Asha, number: int, epoch: int, score: float) -> str:
     trial: Any = SimpleNamespace(config={JOB: make_job(number)})
     if epoch == 1:
         scheduler.on_trial_add(CONTROLLER, trial)
-    return scheduler.on_trial_result(CONTROLLER, trial, {"epoch": epoch, METRIC: score})
+    return scheduler.on_trial_result(
+        CONTROLLER, trial, {"epoch": epoch, METRIC: score, RESULT: make_result(epoch, score)}
+    )
 
 
 def test_the_baseline_is_neither_stopped_nor_counted() -> None:

@@ -53,7 +53,7 @@ def run_trial(
     saved = checkpoints.newest() if checkpoints else None
     history = saved.history if saved else []
     for result in history:
-        report(result)
+        report(result.model_copy(update={"passed": result is not history[-1]}))
     if history and (len(history) == job.max_epochs or history[-1].diverged):
         return
     processor, precision = device.use_device(gpu=gpu, threads=threads)

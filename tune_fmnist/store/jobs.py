@@ -64,7 +64,8 @@ class EpochResult(Strict):
 
     Losses are mean cross entropies in nats, accuracies fractions, times seconds, ``reported_at`` seconds since 1970.
     ``overhead_seconds`` is the slot's other time since the last report.  ``parameters`` counts the trained ones.
-    ``unsaved`` says why the epoch's checkpoint could not be written.
+    ``unsaved`` says why the epoch's checkpoint could not be written.  ``passed`` is true of an epoch that is told once
+    more by a trial that had gone on after it: that was decided, and is not decided again.
     """
 
     # A loss that is no longer finite is a result as well.
@@ -85,6 +86,7 @@ class EpochResult(Strict):
     precision: Precision
     parameters: _Count
     unsaved: str | None = None
+    passed: bool = False
 
     @property
     def diverged(self) -> bool:

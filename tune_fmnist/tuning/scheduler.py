@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from tune_fmnist.store.jobs import JOB, METRIC, TrialJob
+from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
 from tune_fmnist.store.record import SchedulerSettings
 
 _START_SECONDS = 30.0
@@ -113,12 +113,14 @@ class Asha(_InOrder, ASHAScheduler):
 def _judged(trial: Trial, result: Mapping[str, Any]) -> str | None:
     """Return what was decided on an epoch before the search was interrupted, if it is told once more.
 
-    The rungs lack what had not reached the tables, so that the same epoch might be judged otherwise now.
+    The rungs lack what had not reached the tables, so that the same epoch might be judged otherwise now.  The study
+    knows what was decided; where its last lines are lost, the trial's checkpoint shows after which epochs it went on.
     """
     job = _job(trial)
     if job.ended and result["epoch"] == job.judged:
         return str(TrialScheduler.STOP)
-    return str(TrialScheduler.CONTINUE) if result["epoch"] <= job.judged else None
+    went_on = result["epoch"] <= job.judged or result[RESULT].passed
+    return str(TrialScheduler.CONTINUE) if went_on else None
 
 
 def _job(trial: Trial) -> TrialJob:
