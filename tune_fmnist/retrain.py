@@ -9,15 +9,15 @@ import typer
 
 from tune_fmnist.cli import Debug
 from tune_fmnist.reporting.progress import console
-from tune_fmnist.workflow.options import CONFIRM, Options
+from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options
 from tune_fmnist.workflow.retrain import run
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="the folder of a search")],
     confirm: Annotated[int, typer.Option(help="train each of the best again with so many seeds")] = CONFIRM,
-    top_k: Annotated[int, typer.Option(help="how many of the best configurations")] = 3,
-    retrain_seeds: Annotated[int, typer.Option(help="seeds of each")] = 3,
+    top_k: Annotated[int, typer.Option(help="how many of the best configurations")] = TOP_K,
+    retrain_seeds: Annotated[int, typer.Option(help="seeds of each")] = RETRAIN_SEEDS,
     data_root: Annotated[Path | None, typer.Option(help="a torchvision data root [found or fetched]")] = None,
     cpus_per_trial: Annotated[float | None, typer.Option(help="CPUs of one retrain [1]")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of one retrain, or a share of one")] = None,

@@ -37,9 +37,9 @@ def main(
     trial_timeout: Annotated[str | None, typer.Option(help="give up an epoch after 90s, 10m or 2h")] = None,
     address: Annotated[str | None, typer.Option(help="a running Ray cluster [start one here]")] = None,
     storage: Annotated[str | None, typer.Option(help="a folder all machines share, or s3://BUCKET/PREFIX")] = None,
-    confirm: Annotated[int | None, typer.Option(help="train each of the best again with so many seeds [3]")] = None,
-    top_k: Annotated[int | None, typer.Option(help="how many of the best configurations to retrain [3]")] = None,
-    retrain_seeds: Annotated[int | None, typer.Option(help="seeds of each retrain [3]")] = None,
+    confirm: Annotated[int | None, typer.Option(help="train each of the best again with so many seeds [2]")] = None,
+    top_k: Annotated[int | None, typer.Option(help="how many of the best configurations to retrain [1]")] = None,
+    retrain_seeds: Annotated[int | None, typer.Option(help="seeds of each retrain [5]")] = None,
     retrain: Annotated[bool | None, typer.Option(help="confirm, retrain and test the best ones [yes]")] = None,
     limit_train: Annotated[int | None, typer.Option(help="use only so many images, for a quick look")] = None,
     resume: Annotated[

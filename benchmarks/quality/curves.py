@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     epochs: int
 
 
-PLANS: Final[dict[str, Plan]] = {"ann": Plan(512, 27), "cnn": Plan(128, 9)}
+PLANS: Final[dict[ModelName, Plan]] = {"ann": Plan(512, 27), "cnn": Plan(128, 9)}
 
 
 class Curve(NamedTuple):

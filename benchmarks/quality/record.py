@@ -274,7 +274,7 @@ def record_curves(
     torch.set_num_threads(1)
     order: list[Curve] = []
     for name in model or list(PLANS):
-        plan = PLANS[name]
+        plan = PLANS[name]  # type: ignore[index]
         wanted = curves(name, configurations or plan.configurations, epochs or plan.epochs)  # type: ignore[arg-type]
         known = published_in(published(name))  # type: ignore[arg-type]
         order += [curve for curve in wanted if (curve.number, curve.repeat, curve.horizon) not in known]

@@ -17,10 +17,16 @@ from tune_fmnist.tuning import methods
 from tune_fmnist.tuning.space import Space, check_steps, default_space, from_values, read_space, to_json
 
 DEFAULT_SIZE: Final[dict[ModelName, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 5)}
-"""Trials and epochs of a search of about twenty minutes on two cores, confirmations and retrains included."""
+"""Trials and epochs of a search of about ten minutes on two cores, confirmations and retrains included."""
 
-CONFIRM: Final = 3
-"""Confirmations of each candidate if the option is not given: fewer say little of how much a seed matters."""
+CONFIRM: Final = 2
+"""Confirmations of each candidate if the option is not given: with one, nobody knows how much a seed matters."""
+
+TOP_K: Final = 1
+"""Configurations to retrain if the option is not given: each read of the test set is one more look at it."""
+
+RETRAIN_SEEDS: Final = 5
+"""Seeds of each retrain if the option is not given: more tell smaller differences to the baseline from chance."""
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -147,8 +153,8 @@ def new_settings(options: Options) -> tuple[Settings, Space]:
         scheduler=_scheduler(options),
         retrain_plan=RetrainPlan(
             wanted=options.retrain is not False,
-            top_k=options.top_k or 3,
-            seeds=options.retrain_seeds or 3,
+            top_k=options.top_k or TOP_K,
+            seeds=options.retrain_seeds or RETRAIN_SEEDS,
             confirm=CONFIRM if options.confirm is None else options.confirm,
         ),
         space=to_json(space),

@@ -13,7 +13,7 @@ from tune_fmnist.reporting.progress import console
 from tune_fmnist.store import tables
 from tune_fmnist.store.record import RetrainPlan
 from tune_fmnist.store.trial_tables import TrialTables
-from tune_fmnist.workflow.options import CONFIRM, Options, python_names
+from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options, python_names
 from tune_fmnist.workflow.session import Session, open_existing, present, something_is_pending
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def retrain(
     folder: Path | str,
     *,
     confirm: int = CONFIRM,
-    top_k: int = 3,
-    retrain_seeds: int = 3,
+    top_k: int = TOP_K,
+    retrain_seeds: int = RETRAIN_SEEDS,
     data_root: Path | str | None = None,
     cpus_per_trial: float | None = None,
     gpus_per_trial: float | None = None,
@@ -72,7 +72,10 @@ def _run(session: Session) -> None:
     """Run what is pending; a search whose trials have all ended is finished afterwards."""
     record, options, began = session.record, session.options, time.monotonic()
     plan = RetrainPlan(
-        wanted=True, top_k=options.top_k or 3, seeds=options.retrain_seeds or 3, confirm=options.confirm or 0
+        wanted=True,
+        top_k=options.top_k or TOP_K,
+        seeds=options.retrain_seeds or RETRAIN_SEEDS,
+        confirm=options.confirm or 0,
     )
     pending = something_is_pending(session, plan)
     if session.mirror:

@@ -91,9 +91,9 @@ def search(
         trial_timeout: give up a trial's epoch after this time, as ``time_budget``.
         address: of a running Ray cluster [start one here].
         storage: a folder that all machines share, or ``s3://BUCKET/PREFIX``.
-        confirm: train each candidate for the retrains so many times again, with other seeds [3].
-        top_k: how many of the best configurations to retrain [3].
-        retrain_seeds: seeds of each retrain [3].
+        confirm: train each candidate for the retrains so many times again, with other seeds [2].
+        top_k: how many of the best configurations to retrain [1].
+        retrain_seeds: seeds of each retrain [5].
         retrain: whether to confirm, retrain and test the best ones [True].
         limit_train: train and validate on so many images only.
         resume: go on with the search ``name``; with a ``model``, begin it if there is none.

@@ -1,0 +1,216 @@
+"""What curves and replays show, as tables in README.md and two pictures: ``python -m benchmarks.quality.draw``.
+
+Everything is computed from the published Parquet files beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmarks.quality.curves import HERE, PLANS, space_of
+from benchmarks.quality.methods import METHODS
+from benchmarks.quality.world import SERIES, Kind, held_out, read_recorded
+from tune_fmnist.base.files import publish
+from tune_fmnist.base.metrics import SCORED_EPOCHS
+from tune_fmnist.reporting.readme_table import write_between
+from tune_fmnist.reporting.statistics import holm
+
+REFERENCE: Final = "first edition"
+RESAMPLES: Final = 2_000
+JUDGES: Final = {
+    "the last epoch": ("seen_accuracy", 1),
+    "the mean of the last three": ("seen_accuracy", SCORED_EPOCHS),
+    "the best epoch so far": ("seen_accuracy", 0),
+    "the averaged weights": ("average_seen_accuracy", 1),
+}
+"""What a rung may judge by: a column of the curves, and the epochs over which it is the mean; 0 is the maximum."""
+
+SHOWN: Final = 20
+SHOWN_METHODS: Final = (REFERENCE, "random, ASHA 1", "random, ASHA 3", "TPE, ASHA 3", "GP, ASHA 3")
+"""What the picture of the regret shows: searches of so many trials by these methods."""
+
+_TRIMMED: Final = 0.25
+"""Share that an interquartile mean leaves out at each end."""
+
+
+class Standing(NamedTuple):
+    """How a method does with a number of trials.
+
+    Regrets are accuracies (fractions) below the best of the space: their interquartile mean over the repeats with its
+    95 % interval.  ``better`` is the share of repeats in which the method beats the reference, ties counted half, and
+    ``p_value`` that of Wilcoxon's signed-rank test against it, before any correction.  ``epochs`` is a median.
+    """
+
+    method: str
+    trials: int
+    repeats: int
+    regret: float
+    low: float
+    high: float
+    better: float
+    p_value: float
+    epochs: float
+    by_model: float
+
+
+def interquartile_mean(values: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    """Return the mean of the middle half of values along an axis."""
+    return np.asarray(stats.trim_mean(values, _TRIMMED, axis=axis), dtype=np.float64)
+
+
+def standings(replays: pd.DataFrame) -> list[Standing]:
+    """Return how each method stands at each number of trials; ``replays`` are of one family, world and slots."""
+    ends = replays[replays["last"]]
+    found = []
+    for trials in sorted(int(count) for count in ends["trials"].unique()):
+        budget = ends[ends["trials"] == trials]
+        reference = budget[budget["method"] == REFERENCE].set_index("seed")["regret"]
+        for method in (name for name in METHODS if name in set(budget["method"])):
+            own = budget[budget["method"] == method].set_index("seed")
+            shared = own.index.intersection(reference.index)
+            difference = (reference[shared] - own.loc[shared, "regret"]).to_numpy()
+            regrets = own["regret"].to_numpy()
+            interval = stats.bootstrap(
+                (regrets,), interquartile_mean, n_resamples=RESAMPLES, rng=0, method="percentile"
+            ).confidence_interval
+            tested = method != REFERENCE and bool(np.any(difference != 0))
+            found.append(
+                Standing(
+                    method=method,
+                    trials=trials,
+                    repeats=len(own),
+                    regret=float(interquartile_mean(regrets)),
+                    low=float(interval.low),
+                    high=float(interval.high),
+                    better=float(np.mean((difference > 0) + 0.5 * (difference == 0))),
+                    p_value=float(stats.wilcoxon(difference).pvalue) if tested else 1.0,
+                    epochs=float(own["epochs"].median()),
+                    by_model=float(own["by_model"].median()),
+                )
+            )
+    return found
+
+
+def methods_table(found: list[Standing]) -> str:
+    """Return a Markdown table: a row per method, for each number of trials its regret in points and its epochs."""
+    budgets = sorted({standing.trials for standing in found})
+    corrected = holm([standing.p_value for standing in found])
+    cells = {
+        (standing.method, standing.trials): (
+            f"{standing.regret * 100:.2f} ({standing.low * 100:.2f} to {standing.high * 100:.2f})"
+            f"{'*' if p < 0.05 else ''}, {standing.better:.0%}, {standing.epochs:.0f} epochs"
+        )
+        for standing, p in zip(found, corrected, strict=True)
+    }
+    rows = [["method", *(f"{trials} trials" for trials in budgets)], ["---"] * (len(budgets) + 1)]
+    methods = dict.fromkeys(standing.method for standing in found)
+    rows += [[method, *(cells.get((method, trials), "") for trials in budgets)] for method in methods]
+    return _markdown(rows)
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def correlations(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return how the ranks after each epoch agree with those at the end, per judge: (epochs, judges), Spearman's.
+
+    The end is the accuracy of the last epoch on the images that no search sees.
+    """
+    keys = ["number", "repeat"]
+    end = curves.pivot_table(index=keys, columns="epoch", values="held_accuracy").iloc[:, -1]
+    found = {}
+    for judge, (column, over) in JUDGES.items():
+        seen = curves.pivot_table(index=keys, columns="epoch", values=column).T
+        judged = seen.rolling(over, min_periods=1).mean() if over else seen.cummax()
+        found[judge] = judged.apply(lambda row: stats.spearmanr(row, end[row.index]).statistic, axis=1)
+    return pd.DataFrame(found)
+
+
+def draw_correlations(axes: Axes, found: pd.DataFrame, title: str) -> None:
+    """Draw the rank correlations of one family."""
+    found.plot(ax=axes, marker=".", legend=False)
+    axes.set(title=title, xlabel="epoch", ylabel="rank correlation with the end", ylim=(0.0, 1.0))
+
+
+def draw_regret(axes: Axes, replays: pd.DataFrame, methods: list[str], title: str) -> None:
+    """Draw the median regret against the epochs spent, of one number of trials."""
+    for method in methods:
+        of = replays[replays["method"] == method]
+        grid = np.arange(of["epochs"].min(), of["epochs"].max() + 1)
+        paths = [
+            run.drop_duplicates("epochs", keep="last").set_index("epochs")["regret"].reindex(grid, method="ffill")
+            for _, run in of.sort_values("epochs").groupby("seed")
+        ]
+        axes.plot(grid, np.nanmedian(np.stack([path.to_numpy() for path in paths]), axis=0) * 100, label=method)
+    axes.set(title=title, xlabel="epochs spent", ylabel="points below the best of the space, median", ylim=(0.0, None))
+    axes.legend()
+
+
+def world_errors() -> str:
+    """Return in Markdown how far the models of the curves are from configurations that they were not given."""
+    heads = ["family", "curves", "regression", "after 3 epochs", "at the end", "rank correlation", "seeds differ by"]
+    rows = [heads, ["---"] * len(heads)]
+    kinds: tuple[Kind, ...] = ("gp", "trees")
+    for model in PLANS:
+        space, recorded = space_of(model), read_recorded(model)
+        true = 1.0 - np.exp(recorded.errors)
+        early, end = (SERIES.index("held_accuracy") * recorded.horizon + epoch for epoch in (2, recorded.horizon - 1))
+        seeds = float(np.sqrt(pd.Series(true[:, end]).groupby(recorded.number).var(ddof=1).dropna().mean()))
+        for kind in kinds:
+            expected = held_out(space, recorded, kind)
+            errors = [float(np.sqrt(np.mean((expected[:, at] - true[:, at]) ** 2))) for at in (early, end)]
+            rank = float(stats.spearmanr(expected[:, end], true[:, end]).statistic)
+            points = [f"{error * 100:.2f}" for error in errors]
+            rows.append([model.upper(), f"{len(true)}", kind, *points, f"{rank:.2f}", f"{seeds * 100:.2f}"])
+    return _markdown(rows)
+
+
+def _groups(replays: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for (model, world, slots), group in replays.groupby(["model", "world", "slots"]):
+        yield f"{str(model).upper()}, {world} regression, {slots} slots", group
+
+
+def main(folder: Path = HERE) -> None:
+    """Write the tables into README.md, and the pictures beside it."""
+    readme = folder / "README.md"
+    write_between(readme, ("<!-- worlds -->", "<!-- /worlds -->"), world_errors())
+    figure, panels = plt.subplots(1, len(PLANS), figsize=(10, 4), layout="constrained")
+    for axes, model in zip(panels, PLANS, strict=True):
+        curves = pq.read_table(folder / f"curves_{model}.parquet").to_pandas()
+        whole = curves[curves["horizon"] == curves["horizon"].max()]
+        count = whole.groupby(["number", "repeat"]).ngroups
+        draw_correlations(axes, correlations(whole), f"{model.upper()}, {count} curves")
+    panels[0].legend()
+    _publish(figure, folder / "correlations.png")
+    replays = pq.read_table(folder / "replays.parquet").to_pandas()
+    parts = [f"{title}:\n\n{methods_table(standings(group))}" for title, group in _groups(replays)]
+    write_between(readme, ("<!-- methods -->", "<!-- /methods -->"), "\n".join(parts))
+    shown = replays[(replays["trials"] == SHOWN) & (replays["world"] == "gp") & (replays["slots"] == 2)]
+    models = shown["model"].unique()
+    figure, panels = plt.subplots(1, len(models), figsize=(10, 4), layout="constrained", squeeze=False)
+    for axes, model in zip(panels[0], models, strict=True):
+        group = shown[shown["model"] == model]
+        names = [name for name in SHOWN_METHODS if name in set(group["method"])]
+        draw_regret(axes, group, names, f"{model.upper()}, {SHOWN} trials")
+    _publish(figure, folder / "regret.png")
+
+
+def _publish(figure: Figure, file: Path) -> None:
+    with publish(file) as partial:
+        figure.savefig(partial, format="png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()
