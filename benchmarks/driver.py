@@ -11,6 +11,7 @@ from tune_fmnist.runtime.trials import Limits, Trainable, run_trials
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord, now
 from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import Searching
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
@@ -60,12 +61,14 @@ def drive(
         max_epochs=record.max_epochs,
         journal=paths.journal,
         name=record.name,
+        audit=(audit := Audit(0.0, record.seed)),
     )
     tables = TrialTables(paths, record)
     run_trials(
         trial,
         searcher,
-        make_scheduler(record.scheduler, record.max_epochs),
+        make_scheduler(record.scheduler, record.max_epochs, audit),
+        audit,
         tables,
         placement,
         Limits(record.trials),

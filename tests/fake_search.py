@@ -56,7 +56,7 @@ def record_of(
         "max_epochs": epochs,
         "limit_train": None if images == 60_000 else images,
         "searcher": {"name": "tpe", "multivariate": True},
-        "scheduler": {"name": "asha", "grace": 1},
+        "scheduler": {"name": "asha", "grace": 1, "reduction_factor": 3},
         "retrain_plan": {"wanted": True, "top_k": 3, "seeds": 3},
         "space": to_json(read_space(default_space(model))),
         "dataset": FASHION_MNIST.name,

@@ -12,6 +12,7 @@ from ray.tune.schedulers import TrialScheduler
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.models.config import baseline
 from tune_fmnist.store.jobs import JOB, METRIC, TrialJob
+from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import suggest
 from tune_fmnist.tuning.scheduler import Asha
 from tune_fmnist.tuning.space import Space
@@ -56,7 +57,7 @@ class FirstAsha(Asha):
     """ASHA after one epoch, which counts the baseline in its rungs as if it had been proposed."""
 
     def __init__(self, max_epochs: int) -> None:
-        super().__init__(max_epochs, grace=1, reduction_factor=3)
+        super().__init__(max_epochs, grace=1, reduction_factor=3, audit=Audit(0.0, 0))
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Admit a trial."""

@@ -13,6 +13,7 @@ from tune_fmnist.base.metrics import score_of
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.base.vocabulary import SearcherName
 from tune_fmnist.store.record import SchedulerSettings, SearcherSettings
+from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.cube import from_cube, to_cube
 from tune_fmnist.tuning.methods import SAMPLER_ARGUMENTS
 from tune_fmnist.tuning.proposals import Outcome, Proposal, Proposer, Searching, Values
@@ -69,12 +70,12 @@ def searching(searcher: SearcherName, startup: int = 3) -> Callable[[Space, int]
 def asha(grace: int, factor: int = 3) -> Callable[[int], Any]:
     """Return what makes the package's ASHA."""
     settings = SchedulerSettings(name="asha", grace=grace, reduction_factor=factor)
-    return lambda max_epochs: make_scheduler(settings, max_epochs)
+    return lambda max_epochs: make_scheduler(settings, max_epochs, Audit(0.0, 0))
 
 
 def never(max_epochs: int) -> Any:
     """Return the scheduler that stops nothing."""
-    return make_scheduler(SchedulerSettings(name="fifo"), max_epochs)
+    return make_scheduler(SchedulerSettings(name="fifo"), max_epochs, Audit(0.0, 0))
 
 
 @dataclass(frozen=True)

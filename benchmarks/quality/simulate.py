@@ -20,6 +20,7 @@ from benchmarks.quality.methods import Method, judged
 from benchmarks.quality.world import World, coordinates
 from benchmarks.simulated import made_up
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
+from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.searcher import OptunaSearcher
 
 START_SECONDS: Final = 0.1
@@ -109,6 +110,7 @@ class Search:
             max_epochs=horizon,
             journal=folder / "optuna.journal",
             name="simulated",
+            audit=Audit(0.0, self._seed),
         )
 
     def _run(self) -> Iterator[Found]:

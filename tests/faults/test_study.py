@@ -23,6 +23,7 @@ from tune_fmnist.store import tables
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.optuna_journal import Journal
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
@@ -37,8 +38,16 @@ def study(file: Path) -> optuna.Study:
 
 def searcher(paths: SearchPaths) -> OptunaSearcher:
     space, rows = read_space(default_space("ann")), TrialTables(paths, make_record(max_epochs=MAX_EPOCHS)).trials
-    propose = make_proposer(space, "tpe")
-    return OptunaSearcher(space, propose, seed=1, max_epochs=MAX_EPOCHS, journal=paths.journal, name="s", trials=rows)
+    return OptunaSearcher(
+        space,
+        make_proposer(space, "tpe"),
+        seed=1,
+        max_epochs=MAX_EPOCHS,
+        journal=paths.journal,
+        name="s",
+        audit=Audit(0.0, 1),
+        trials=rows,
+    )
 
 
 def result(epoch: int, accuracy: float = 0.5, *, passed: bool = False) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def test_trials_that_the_tables_have_not_seen_are_issued_again_and_end_where_the
 
 @pytest.mark.parametrize("name", ["asha", "fifo"])
 def test_what_was_judged_once_is_judged_the_same_when_it_is_told_again(name: SchedulerName) -> None:
-    scheduler = make_scheduler(scheduler_settings(name), MAX_EPOCHS)
+    scheduler = make_scheduler(scheduler_settings(name), MAX_EPOCHS, Audit(0.0, 1))
 
     # Neither scheduler looks at it.
     controller: Any = None

@@ -200,7 +200,7 @@ def test_a_diverged_trial_is_a_row_and_the_search_goes_on(tmp_path: Path) -> Non
     assert trials.loc[1, "status"] == "diverged"
     assert "training loss nan" in trials.loc[1, "reason"]
     assert trials.loc[2, "status"] in ("completed", "stopped")
-    assert study_of(results.paths).trials[1].state is TrialState.FAIL
+    assert study_of(results.paths).trials[1].state is TrialState.PRUNED
     assert trials["epochs"].sum() == len(results.epochs)
 
 

@@ -25,6 +25,7 @@ from tune_fmnist.store.ranking import ranked
 from tune_fmnist.store.record import SearchRecord
 from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import Searching
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.tuning.selection import choose
@@ -83,6 +84,7 @@ def test_the_records_are_read_and_written_as_version_2(paths: SearchPaths) -> No
     assert after.pop("schema_version") == 2
     assert after.pop("placement") == before.pop("placement") | {"most": None}
     plan = {"wanted": True, "top_k": 3, "seeds": 5, "confirm": 0}
+    assert after.pop("scheduler") == before.pop("scheduler") | {"audit": 0.0}
     assert after.pop("retrain_plan") == before.pop("retrain_plan", {}) | plan
     retrained, was = after.pop("retrain"), before.pop("retrain")
     assert retrained["placement"] == was.pop("placement") | {"most": None}
@@ -130,7 +132,8 @@ def test_the_tables_are_read_as_version_2(name: str, paths: SearchPaths) -> None
     assert set(after["search_id"].to_pylist()) == {record.search_id}
     new = set(after.column_names) - set(before.column_names) - {"search_id"}
     if name == "trials":
-        assert new == {"origin", "score", "max_epochs", "train_size", "split_hash", "parameters", "dataset"}
+        expected = {"origin", "audited_at", "score", "max_epochs", "train_size", "split_hash", "parameters", "dataset"}
+        assert new == expected
         assert after["score"].to_pylist() == before["best_val_accuracy"].to_pylist()
         assert any(score is not None for score in after["score"].to_pylist())
         same = {"max_epochs": 27, "train_size": 48_000, "split_hash": record.split_hash, "dataset": "fashion-mnist"}
@@ -209,6 +212,7 @@ def test_the_study_goes_on(paths: SearchPaths) -> None:
         max_epochs=record.max_epochs,
         journal=paths.journal,
         name=name,
+        audit=Audit(0.0, record.seed),
         trials=trial_tables.trials,
         epochs=trial_tables.reported(),
     )

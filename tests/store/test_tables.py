@@ -83,7 +83,7 @@ def test_each_column_is_described(name: str) -> None:
     [
         (
             "trials",
-            "search_id trial_id number origin status reason epochs max_epochs best_epoch val_accuracy "
+            "search_id trial_id number audited_at origin status reason epochs max_epochs best_epoch val_accuracy "
             "best_val_accuracy score val_loss seconds node device precision seed started_at dataset train_size "
             "split_hash parameters config_id config_model config_dropout config_hidden1 config_conv1_channels",
         ),

@@ -549,7 +549,6 @@ def test_what_was_reported_is_read_in_its_order(trial_tables: TrialTables, paths
     assert [(row["number"], row["epoch"], row["score"]) for row in first] == [(1, 1, 0.7), (1, 2, 0.75)]
     assert (last["number"], last["epoch"]) == (0, 1)
     assert math.isnan(last["score"])
-    assert [row["finite"] for row in (*first, last)] == [True, True, True]
 
 
 def test_checkpoints_of_a_trial_go_when_its_end_is_in_the_table(

@@ -29,7 +29,9 @@ from tune_fmnist.runtime.slots import place
 from tune_fmnist.runtime.trials import Limits, Trainable, run_trials
 from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.ranking import ranked
 from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import SAMPLERS
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
@@ -80,6 +82,7 @@ def run(
     trials: int = 14,
     max_epochs: int = MAX_EPOCHS,
     max_concurrent: int | None = None,
+    audited: float = 0.0,
     time_budget: float | None = None,
     trial: Trainable = analytic,
     cpus: float | None = None,
@@ -91,9 +94,16 @@ def run(
     run_trials(
         trial,
         OptunaSearcher(
-            space, make_proposer(space, searcher), seed=1, max_epochs=max_epochs, journal=paths.journal, name="test"
+            space,
+            make_proposer(space, searcher),
+            seed=1,
+            max_epochs=max_epochs,
+            journal=paths.journal,
+            name="test",
+            audit=(audit := Audit(audited, 1)),
         ),
-        make_scheduler(scheduler_settings(scheduler), max_epochs),
+        make_scheduler(scheduler_settings(scheduler), max_epochs, audit),
+        audit,
         trial_tables,
         place(cpus, None, max_concurrent),
         Limits(trials, time_budget),
@@ -133,6 +143,25 @@ def test_every_searcher_and_scheduler_tells_the_study_how_each_trial_ended(
         assert trial_tables.counts[STOPPED] > 0
 
 
+def test_the_audit_lets_stopped_trials_run_on_and_counts_none_of_it(
+    ray_here: None, tmp_path: Path, space: Space
+) -> None:
+    audited, stopped = (
+        run(tmp_path / name, space, "tpe", "asha", trials=10, max_concurrent=1, audited=share)
+        for name, share in (("audited", 1.0), ("stopped", 0.0))
+    )
+    same = ("config_id", "status", "seed", "origin")
+    rows = [[[row.get(key) for key in same] for row in tables.trials.values()] for tables in (audited, stopped)]
+    assert rows[0] == rows[1], "the search is the same with and without"
+    ended = [row for row in audited.trials.values() if row["status"] == STOPPED]
+    assert ended
+    for row in ended:
+        assert (row["epochs"], row["audited_at"]) == (MAX_EPOCHS, stopped.trials[row["number"]]["epochs"])
+        assert "ran on to epoch 9 for the audit" in row["reason"]
+        assert study_of(tmp_path / "audited").trials[row["number"]].state is TrialState.PRUNED
+    assert not {row["number"] for row in ended} & {row["number"] for row in ranked(audited.trials.values())}
+
+
 def test_trial_0_is_the_baseline_and_never_stopped(ray_here: None, tmp_path: Path, space: Space) -> None:
     better = space.model_copy(update={"start": [{"dropout": 0.2}, {"dropout": 0.21}, {"dropout": 0.19}]})
     trial_tables = run(tmp_path, better, "random", "asha", max_concurrent=1)
@@ -162,7 +191,8 @@ def test_a_baseline_outside_the_space_teaches_the_sampler_nothing(ray_here: None
 def test_a_job_says_who_proposed_it(tmp_path: Path, space: Space) -> None:
     started = space.model_copy(update={"start": [{"dropout": 0.25}]})
     propose, journal = make_proposer(started, "tpe"), tmp_path / "optuna.journal"
-    searcher = OptunaSearcher(started, propose, seed=1, max_epochs=9, journal=journal, name="test")
+    audit = Audit(0.0, 1)
+    searcher = OptunaSearcher(started, propose, seed=1, max_epochs=9, journal=journal, name="test", audit=audit)
     jobs: list[TrialJob] = []
     for number in range(5):
         name = f"Ray's {number}"

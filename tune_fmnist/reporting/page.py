@@ -18,7 +18,7 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.metrics import class_accuracy, confusion
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, FASHION_MNIST, PUBLISHED
-from tune_fmnist.reporting import edges, verdicts, wording
+from tune_fmnist.reporting import edges, stops, verdicts, wording
 from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.figures import confusion as confusion_figure
 from tune_fmnist.reporting.figures import retrains as retrain_figures
@@ -84,6 +84,7 @@ def write_page(folder: Path) -> Path:
             classes=None if retrained is None else _classes(retrained),
             counts=wording.ends(results.trials, results.epochs),
             proposed=wording.proposers(results.trials),
+            stops=" ".join(filter(None, (stops.told_by_rungs(results), stops.told_by_audit(results)))),
             edge=edges.of_best(results, retrained),
             lost=rows_of(results.trials[results.trials["status"].isin([DIVERGED, FAILED])]),
             provenance=wording.provenance(record),

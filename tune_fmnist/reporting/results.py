@@ -48,7 +48,9 @@ class Results:
     @cached_property
     def ranked(self) -> pd.DataFrame:
         """The trials that have a score and neither diverged nor failed, in the order of ``store.ranking.ranked``."""
-        order = [row["number"] for row in ranked(rows_of(self.trials[["status", "epochs", "score", "number"]]))]
+        order = [
+            row["number"] for row in ranked(rows_of(self.trials[["status", "epochs", "score", "number", "audited_at"]]))
+        ]
         return self.trials.set_index("number", drop=False).loc[order].reset_index(drop=True)
 
     @cached_property

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tune_fmnist.base.metrics import class_accuracy, confusion
 from tune_fmnist.base.vocabulary import FASHION_MNIST, PUBLISHED
-from tune_fmnist.reporting import edges, verdicts
+from tune_fmnist.reporting import edges, stops, verdicts
 from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
@@ -52,6 +52,8 @@ def print_summary(results: Results, out: Console) -> None:
     out.print(_trials(results))
     if who := proposers(results.trials):
         out.print(who)
+    if wrongly := stops.told_by_audit(results):
+        out.print(wrongly)
     # Without line ends of its own, what is longer than the screen can be copied whole.
     for line in _files(results):
         out.print(line, soft_wrap=True)

@@ -25,6 +25,7 @@ from tune_fmnist.runtime.trainable import trainable
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.store.jobs import JOB, RESULT, EpochResult, TrialJob
 from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.searcher import OptunaSearcher
 
 _RETRIES = 2
@@ -73,6 +74,7 @@ def run_trials(
     function: Trainable,
     searcher: OptunaSearcher,
     scheduler: TrialScheduler,
+    audit: Audit,
     tables: TrialTables,
     placement: Placement,
     limits: Limits,
@@ -86,6 +88,7 @@ def run_trials(
         function: runs one trial.
         searcher: suggests configurations and is told how each trial ended.
         scheduler: stops trials early.
+        audit: knows which trials run on although they were stopped.
         tables: get the rows.
         placement: what a trial occupies.
         limits: when to end.
@@ -94,7 +97,7 @@ def run_trials(
     """
     slots = slots or Slots(placement, joined=False)
     limiter = ConcurrencyLimiter(searcher, slots.wanted)
-    watcher = _Watcher(tables, on_step, limits.timeout, slots, limiter)
+    watcher = _Watcher(tables, audit, on_step, limits.timeout, slots, limiter)
     with tempfile.TemporaryDirectory(prefix="tune_fmnist-") as scratch, ray_private.resilient_controller():
         try:
             tune.run(
@@ -130,6 +133,7 @@ class _Watcher(tune.Callback):
     """What happens to Ray's trials into rows, and nodes that come and go into the number of trials under way."""
 
     tables: TrialTables
+    audit: Audit
     on_step: Callable[[int | None], None]
     timeout: float | None
     slots: Slots
@@ -153,6 +157,9 @@ class _Watcher(tune.Callback):
         self.told[number] = time.monotonic()
         self._warn(number, epoch)
         self.tables.add(number, epoch)
+        # Ray has asked the scheduler before.
+        if number in self.audit.stopped_at:
+            self.tables.audit(number, self.audit.stopped_at[number])
 
     def _warn(self, number: int, epoch: EpochResult) -> None:
         """Say once that a trial's checkpoints cannot be written, until one can again."""

@@ -13,8 +13,10 @@ Trial = TypeVar("Trial", bound=Mapping[str, Any])
 
 
 def counts(trial: Mapping[str, Any]) -> bool:
-    """Return whether a row of ``trials.parquet`` has a score and neither diverged nor failed."""
-    score = trial.get("score")
+    """Return whether a row of ``trials.parquet`` has a score, and did not diverge, fail or run on for the audit."""
+    score, audited = trial.get("score"), trial.get("audited_at")
+    if audited is not None and not math.isnan(audited):
+        return False
     return score is not None and not math.isnan(score) and trial["status"] in (RUNNING, COMPLETED, STOPPED)
 
 

@@ -49,11 +49,16 @@ class SearcherSettings(_Part):
 
 
 class SchedulerSettings(_Part):
-    """The scheduler's name and arguments: ``asha`` has both, ``fifo`` none."""
+    """The scheduler's name and arguments: ``asha`` has the first two, ``fifo`` none.
+
+    Attributes:
+        audit: share of the stopped trials that run on outside of the search.
+    """
 
     name: SchedulerName
     grace: _Count | None = None
     reduction_factor: Annotated[int, Field(ge=2, le=_MOST)] | None = None
+    audit: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
 
 class RetrainPlan(_Part):

@@ -78,6 +78,7 @@ TRIALS: Final = pa.schema(
         _SEARCH_ID,
         _TRIAL_ID,
         _field("number", pa.int64(), "order of issue; 0 is the baseline"),
+        _field("audited_at", pa.int64(), "epoch at which it was stopped: it ran on, and ranks nowhere", optional=True),
         _field("origin", pa.string(), f"who proposed it: {', '.join(ORIGINS)}; null if not known", optional=True),
         _field("status", pa.string(), f"one of {', '.join(STATUSES)}"),
         _field("reason", pa.string(), "why the trial has its status, in words"),

@@ -199,10 +199,20 @@ class TrialTables:
             self._promote(trial)
         self._dirty = True
 
+    def audit(self, number: int, epoch: int) -> None:
+        """Note that a trial was stopped after an epoch, and runs on outside of the search."""
+        trial = self.trials[number]
+        if "audited_at" not in trial:
+            trial["audited_at"], self._dirty = epoch, True
+            self._rank(self.trials.values())
+
     def end(self, number: int, reason: str | None = None) -> None:
         """Note that a trial has ended by itself, or was stopped for ``reason`` (ASHA's, if not given)."""
         trial = self.trials[number]
-        if trial["epochs"] >= self.max_epochs:
+        if "audited_at" in trial:
+            what = f"by ASHA after epoch {trial['audited_at']}; ran on to epoch {trial['epochs']} for the audit"
+            self._settle(trial, STOPPED, what)
+        elif trial["epochs"] >= self.max_epochs:
             self._settle(trial, COMPLETED, f"reached {self.max_epochs} epochs")
         else:
             stopped = f"by ASHA: score {trial.get('score', math.nan):.4f} after epoch {trial['epochs']} is too low"

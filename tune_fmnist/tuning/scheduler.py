@@ -12,6 +12,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
 from tune_fmnist.store.record import SchedulerSettings
+from tune_fmnist.tuning.audit import Audit
 
 _START_SECONDS = 30.0
 """How long a trial may take to get a process of its own before it is given that of a trial that has ended."""
@@ -48,10 +49,11 @@ class Asha(_InOrder, ASHAScheduler):
         grace: epochs before a trial can be stopped, the first rung; later ones are each ``reduction_factor`` times as
             far.
         reduction_factor: of the trials at a rung, the best one in so many goes on.
+        audit: lets some trials run on that would be stopped.
     """
 
-    def __init__(self, max_epochs: int, grace: int, reduction_factor: int) -> None:
-        self._max_epochs = max_epochs
+    def __init__(self, max_epochs: int, grace: int, reduction_factor: int, audit: Audit) -> None:
+        self._max_epochs, self._audit = max_epochs, audit
         self._known: set[int] = set()
         super().__init__(
             time_attr="epoch",
@@ -71,10 +73,14 @@ class Asha(_InOrder, ASHAScheduler):
         # ASHA does not look at the controller.
         tune_controller: Any = None
         for row in epochs:
-            if row["number"] == 0:
+            number = row["number"]
+            if number == 0 or row["epoch"] > self._audit.stopped_at.get(number, self._max_epochs):
                 continue
-            self._admit(tune_controller, row["number"])
-            self._judge(tune_controller, row["number"], dict(row))
+            self._admit(tune_controller, number)
+            action = self._judge(tune_controller, number, dict(row))
+            if action == TrialScheduler.STOP and row["epoch"] < self._max_epochs:
+                # The table of trials may be older than that of epochs.
+                self._audit.spares(number, row["epoch"])
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Admit a trial, by its number."""
@@ -88,11 +94,14 @@ class Asha(_InOrder, ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Return whether the trial goes on; its result counts in its rung either way."""
-        number = _job(trial).number
-        if number == 0:
-            ended = result["epoch"] >= self._max_epochs
+        number, epoch = _job(trial).number, result["epoch"]
+        if number == 0 or epoch > self._audit.stopped_at.get(number, self._max_epochs):
+            ended = epoch >= self._max_epochs
             return _judged(trial, result) or str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
-        return _judged(trial, result) or self._judge(tune_controller, number, result)
+        action = _judged(trial, result) or self._judge(tune_controller, number, result)
+        if action == TrialScheduler.STOP and epoch < self._max_epochs and self._audit.spares(number, epoch):
+            return str(TrialScheduler.CONTINUE)
+        return action
 
     def _judge(self, tune_controller: Any, number: int, result: dict[str, Any]) -> str:
         """Return what ASHA makes of a trial's epoch, which counts in its rung."""
@@ -101,7 +110,8 @@ class Asha(_InOrder, ASHAScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Count a trial's last result."""
-        if number := _job(trial).number:
+        number = _job(trial).number
+        if number and number not in self._audit.stopped_at:
             super().on_trial_complete(tune_controller, _named(number), result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
@@ -147,8 +157,8 @@ class Fifo(_InOrder, FIFOScheduler):
         return _judged(trial, result) or str(TrialScheduler.CONTINUE)
 
 
-def make_scheduler(settings: SchedulerSettings, max_epochs: int) -> Asha | Fifo:
-    """Return the scheduler of a search with these settings and trials of so many epochs."""
+def make_scheduler(settings: SchedulerSettings, max_epochs: int, audit: Audit) -> Asha | Fifo:
+    """Return the scheduler of a search with these settings, trials of so many epochs and this audit."""
     if settings.grace is None or settings.reduction_factor is None:
         return Fifo()
-    return Asha(max_epochs, settings.grace, settings.reduction_factor)
+    return Asha(max_epochs, settings.grace, settings.reduction_factor, audit)

@@ -19,6 +19,7 @@ from tune_fmnist.base.vocabulary import FAILED, RUNNING, Origin
 from tune_fmnist.models.config import Config, baseline
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.estimates import estimates
 from tune_fmnist.tuning.proposals import Outcome, Proposal, Proposer, Values, suggest
 from tune_fmnist.tuning.space import Space
@@ -49,6 +50,7 @@ class OptunaSearcher(Searcher):
         max_epochs: the length of a trial that is not stopped.
         journal: the file of the study, made if it is not there, and made anew if it is not of these trials.
         name: the study's name.
+        audit: knows which trials run on although they were stopped.
         trials: of an interrupted search, as rows of ``trials.parquet`` by number.  One that has not ended there is
             issued again.
         epochs: of the same, as ``TrialTables.reported`` returns them.
@@ -70,11 +72,13 @@ class OptunaSearcher(Searcher):
         max_epochs: int,
         journal: Path,
         name: str,
+        audit: Audit,
         trials: Mapping[int, Mapping[str, Any]] | None = None,
         epochs: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._space, self._propose, self._seed, self._max_epochs = space, propose, seed, max_epochs
+        self._audit = audit
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         told = told_by_tables(trials or {}, epochs, seed=seed, file=SearchPaths(journal.parent).trials)
         self.study, self._journal, self.rebuilt = open_study(journal, name, space, told)
@@ -158,7 +162,8 @@ class OptunaSearcher(Searcher):
     def _outcomes(self) -> list[Outcome]:
         """Return all trials that did not fail, in order of issue, with estimates of their scores at the last epoch."""
         told = [number for number, seen in sorted(self._seen.items()) if seen.steps]
-        estimated = dict(zip(told, estimates([self._seen[number].steps for number in told]), strict=True))
+        curves = [self._audit.counted(number, self._seen[number].steps) for number in told]
+        estimated = dict(zip(told, estimates(curves), strict=True))
         return [Outcome(seen.values, estimated.get(number)) for number, seen in sorted(self._seen.items())]
 
     @property
@@ -204,7 +209,8 @@ class OptunaSearcher(Searcher):
             self.study.tell(running.trial, state=TrialState.FAIL)
         else:
             self._report(running, result)
-            if result[RESULT].diverged or result["epoch"] < self._max_epochs:
+            audited = running.trial.number in self._audit.stopped_at
+            if audited or result[RESULT].diverged or result["epoch"] < self._max_epochs:
                 self.study.tell(running.trial, state=TrialState.PRUNED)
             else:
                 self.study.tell(running.trial, running.steps[max(running.steps)])

@@ -20,6 +20,7 @@ from tune_fmnist.store.folder import Folder
 from tune_fmnist.store.jobs import ConfirmationJob, ConfirmationResult, RetrainJob, RetrainResult
 from tune_fmnist.store.record import PlacementRecord, RetrainPlan, RetrainRecord
 from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import Searching
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
@@ -87,6 +88,7 @@ def _place(session: Session, *, wait: bool = False) -> Placement:
 def _run_trials(session: Session, trials: TrialTables, placement: Placement, slots: Slots, left: int) -> None:
     """Run the ``left`` trials that have not ended; record how long it took."""
     options, record, paths, mirror = session.options, session.record, session.paths, session.mirror
+    audit = Audit.resumed(record.scheduler.audit, record.seed, trials.trials)
     searcher = OptunaSearcher(
         session.space,
         Searching.of(record.searcher, session.space, record.seed),
@@ -94,12 +96,13 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
         max_epochs=record.max_epochs,
         journal=paths.journal,
         name=f"{record.name}-{record.search_id}",
+        audit=audit,
         trials=trials.trials,
         epochs=trials.reported(),
     )
     if searcher.rebuilt:
         session.out.print(searcher.rebuilt)
-    scheduler = make_scheduler(record.scheduler, record.max_epochs)
+    scheduler = make_scheduler(record.scheduler, record.max_epochs, audit)
     if options.resume:
         scheduler.resume(trials.reported())
     display = SearchDisplay(session.out, trials, trials=record.trials, time_budget=options.time_budget)
@@ -117,6 +120,7 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
                 training(session.split, checkpoints, options.trial_timeout),
                 searcher,
                 scheduler,
+                audit,
                 trials,
                 placement,
                 Limits(left, options.time_budget, options.trial_timeout),

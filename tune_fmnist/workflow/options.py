@@ -76,6 +76,7 @@ class Options(BaseModel):
     scheduler: SchedulerName | None = None
     grace: int | None = Field(default=None, ge=1, le=1000)
     reduction_factor: int | None = Field(default=None, ge=2, le=1000)
+    audit: float | None = Field(default=None, ge=0, le=1)
     seed: Seed | None = None
     split_seed: Seed | None = None
     name: str | None = None
@@ -171,8 +172,8 @@ def _scheduler(options: Options) -> SchedulerSettings:
     name = options.scheduler or methods.SCHEDULER
     if name == "asha":
         grace, factor = options.grace or methods.GRACE, options.reduction_factor or methods.REDUCTION_FACTOR
-        return SchedulerSettings(name=name, grace=grace, reduction_factor=factor)
-    for key in ("grace", "reduction_factor"):
+        return SchedulerSettings(name=name, grace=grace, reduction_factor=factor, audit=options.audit or 0.0)
+    for key in ("grace", "reduction_factor", "audit"):
         if getattr(options, key) is not None:
             what = f"{getattr(options, key)} has no meaning where no trial is stopped"
             raise InputError(what, key=option(key), hint=f"leave it out, or use {option('scheduler')} asha")
@@ -200,6 +201,7 @@ def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space
         "scheduler": record.scheduler.name,
         "grace": record.scheduler.grace,
         "reduction_factor": record.scheduler.reduction_factor,
+        "audit": record.scheduler.audit,
         "seed": record.seed,
         "split_seed": record.images_seed,
         "limit_train": record.limit_train,

@@ -48,6 +48,7 @@ def search(
     scheduler: SchedulerName | None = None,
     grace: int | None = None,
     reduction_factor: int | None = None,
+    audit: float | None = None,
     seed: int | None = None,
     split_seed: int | None = None,
     name: str | None = None,
@@ -80,6 +81,7 @@ def search(
         scheduler: ``asha`` stops poor trials early, ``fifo`` none [asha].
         grace: epochs before ASHA can stop a trial [3].
         reduction_factor: of the trials that reach the same epoch, ASHA lets the best one in so many go on [3].
+        audit: share of the stopped trials that run on outside of the search, to tell how many were wrongly stopped [0].
         seed: of searcher, weights, order and dropout [0].
         split_seed: of the split, and of the images of ``limit_train`` [0].
         name: of the folder for the results [model and time].
@@ -117,6 +119,7 @@ def search(
             scheduler=scheduler,
             grace=grace,
             reduction_factor=reduction_factor,
+            audit=audit,
             seed=seed,
             split_seed=split_seed,
             name=name,

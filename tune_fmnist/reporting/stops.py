@@ -1,0 +1,111 @@
+"""Was early stopping right?  How ranks at the rungs agree with those at the end, and how often the audit disagrees."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+from scipy import stats
+
+from tune_fmnist.base.metrics import SCORED_EPOCHS
+from tune_fmnist.base.vocabulary import COMPLETED
+from tune_fmnist.reporting.results import Results
+from tune_fmnist.reporting.wording import counted, percent
+from tune_fmnist.store.record import SchedulerSettings
+
+FEWEST: Final = 5
+"""Trials below which a rank correlation says nothing."""
+
+PLACES: Final = 3
+"""A trial is wrongly stopped if it would have ranked among so many first."""
+
+
+class Rung(NamedTuple):
+    """An epoch at which trials are stopped, and Spearman's correlation of the scores there with those at the end.
+
+    ``trials`` reached the end; the correlation is NaN where it is not defined.
+    """
+
+    epoch: int
+    trials: int
+    correlation: float
+
+
+class FalseStops(NamedTuple):
+    """How many ``audited`` trials would have ranked among the first three, and the 95 % interval of their share."""
+
+    wrong: int
+    audited: int
+    low: float
+    high: float
+
+
+def rungs(results: Results) -> list[Rung]:
+    """Return the rungs of a search, over the trials that reached the last epoch, those of the audit among them.
+
+    They are the better ones, as the others were stopped: among all trials the correlation is higher.
+    """
+    record, trials = results.record, results.trials
+    ended = trials[(trials["status"] == COMPLETED) | trials["audited_at"].notna()]
+    whole = ended.loc[(ended["epochs"] == record.max_epochs) & (ended["number"] > 0), "trial_id"]
+    own = results.epochs[results.epochs["trial_id"].isin(whole)]
+    accuracies = own.pivot_table(index="epoch", columns="trial_id", values="val_accuracy")
+    scores = accuracies.rolling(SCORED_EPOCHS, min_periods=1).mean()
+    found = []
+    for epoch in rung_epochs(record.scheduler, record.max_epochs):
+        enough = len(whole) >= FEWEST and epoch in scores.index
+        correlation = stats.spearmanr(scores.loc[epoch], scores.iloc[-1]).statistic if enough else math.nan
+        found.append(Rung(epoch, len(whole), float(correlation)))
+    return found
+
+
+def rung_epochs(settings: SchedulerSettings, max_epochs: int) -> list[int]:
+    """Return the epochs at which a scheduler stops trials, the last one not among them."""
+    if settings.grace is None or settings.reduction_factor is None:
+        return []
+    epochs, epoch = [], settings.grace
+    while epoch < max_epochs:
+        epochs.append(epoch)
+        epoch *= settings.reduction_factor
+    return epochs
+
+
+def false_stops(results: Results) -> FalseStops | None:
+    """Return what the audit found; None if no audited trial has reached the last epoch.
+
+    The interval is Clopper and Pearson's (1934).
+    """
+    trials = results.trials
+    audited = trials[trials["audited_at"].notna() & (trials["epochs"] == results.record.max_epochs)]
+    first = results.ranked.loc[results.ranked["status"] == COMPLETED, "score"].head(PLACES)
+    if audited.empty or first.empty:
+        return None
+    wrong = int((audited["score"] > first.min()).sum())
+    interval = stats.binomtest(wrong, len(audited)).proportion_ci(0.95, method="exact")
+    return FalseStops(wrong, len(audited), float(interval.low), float(interval.high))
+
+
+def told_by_rungs(results: Results) -> str:
+    """Return in a sentence per rung how its ranks agree with those at the end; empty if no trial is stopped."""
+    return " ".join(_of_rung(rung) for rung in rungs(results))
+
+
+def told_by_audit(results: Results) -> str | None:
+    """Return in a sentence how many trials were wrongly stopped; None if there was no audit."""
+    if (found := false_stops(results)) is None:
+        return None
+    return (
+        f"Of {counted(found.audited, 'stopped trial')} that ran on for the audit, {found.wrong} would have ranked "
+        f"among the first {PLACES}: {percent(found.wrong / found.audited, 0)} "
+        f"(95 % interval {percent(found.low, 0)} to {percent(found.high, 0)})."
+    )
+
+
+def _of_rung(rung: Rung) -> str:
+    of = counted(rung.trials, "trial")
+    if math.isnan(rung.correlation):
+        return f"How ranks after epoch {rung.epoch} agree with those at the end {of} that got there cannot tell."
+    return (
+        f"Ranks after epoch {rung.epoch} agree with those at the end by {rung.correlation:.2f} "
+        f"(Spearman's correlation, {of} that got there)."
+    )
