@@ -10,6 +10,7 @@ import pandas as pd
 
 from tune_fmnist.models.config import baseline, config_id
 from tune_fmnist.reporting.results import Results, rows_of
+from tune_fmnist.reporting.statistics import interval, tied
 from tune_fmnist.reporting.wording import configuration_name, settings
 from tune_fmnist.store.confirmation_table import hits
 from tune_fmnist.store.ranking import confirmed, start_id
@@ -41,9 +42,6 @@ class Confirmed:
     @classmethod
     def of(cls, results: Results) -> Self | None:
         """Return what has been confirmed, None if nothing has."""
-        # SciPy takes a second to import.
-        from tune_fmnist.reporting.statistics import interval, tied
-
         rows = rows_of(results.confirmations)
         if not rows:
             return None
