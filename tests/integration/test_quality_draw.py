@@ -1,0 +1,49 @@
+"""The tables of the quality study say what made-up replays and curves hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.quality.draw import JUDGES, REFERENCE, correlations, interquartile_mean, methods_table, standings
+
+
+def replays(better: float, repeats: int = 40) -> pd.DataFrame:
+    """Return the ends of searches by the reference and by a method whose regret is lower by ``better``."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for seed in range(repeats):
+        regret = float(rng.uniform(0.005, 0.015))
+        for method, own in ((REFERENCE, regret), ("GP, ASHA 3", regret - better + float(rng.normal(0, 0.001)))):
+            rows.append({"method": method, "trials": 12, "seed": seed, "regret": own, "epochs": 90, "by_model": 9})
+            rows[-1]["last"] = True
+    return pd.DataFrame(rows)
+
+
+def test_an_interquartile_mean_ignores_the_ends() -> None:
+    assert interquartile_mean(np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1000.0])) == 3.5
+
+
+def test_a_method_that_is_better_is_told_from_one_that_is_not() -> None:
+    for better, share, marked in ((0.004, 1.0, True), (0.0, 0.5, False)):
+        reference, method = standings(replays(better))
+        assert (reference.method, method.method, method.repeats) == (REFERENCE, "GP, ASHA 3", 40)
+        assert method.regret == pytest.approx(reference.regret - better, abs=5e-4)
+        assert method.low < method.regret < method.high
+        assert method.better == pytest.approx(share, abs=0.2)
+        line = methods_table([reference, method]).splitlines()[-1]
+        assert line.startswith("| GP, ASHA 3 |")
+        assert ("*" in line) == marked
+
+
+def test_ranks_that_stay_agree_by_one_whatever_judges() -> None:
+    rows = []
+    for number in range(8):
+        for epoch in range(1, 6):
+            accuracy = 0.5 + number / 100 + epoch / 1000
+            names = ("seen_accuracy", "average_seen_accuracy", "held_accuracy")
+            rows.append({"number": number, "repeat": 0, "epoch": epoch} | dict.fromkeys(names, accuracy))
+    found = correlations(pd.DataFrame(rows))
+    assert list(found.columns) == list(JUDGES)
+    assert found.to_numpy() == pytest.approx(np.ones((5, len(JUDGES))))
