@@ -24,6 +24,7 @@ from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import tables
 from tune_fmnist.store.confirmation_table import hits
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.ranking import ranked
 from tune_fmnist.tuning.selection import confirmations, retrain_seeds
 from tune_fmnist.workflow.search import search
 
@@ -71,7 +72,9 @@ def test_the_best_and_the_baseline_are_confirmed_with_each_seed(finished: Result
     rows, record = finished.confirmations, finished.record
     wanted = confirmations(tables.read(finished.paths.trials, tables.TRIALS).to_pylist(), record, top_k=1, count=2)
     assert set(zip(rows["config_id"], rows["seed"], strict=True)) == {job.key for job in wanted}
-    assert len(rows) == len(wanted) == 2 * finished.trials["config_id"].nunique()
+    best = {row["config_id"] for row in ranked(finished.trials.to_dict("records"))[:3]}
+    assert set(rows["config_id"]) == best | {config_id(baseline("ann"))}
+    assert len(rows) == len(wanted) == 2 * rows["config_id"].nunique()
     assert not set(rows["seed"]) & {*finished.trials["seed"], *finished.retrains["seed"]}
     assert set(rows["status"]) == {"completed"}
     for row in rows.to_dict("records"):

@@ -146,8 +146,11 @@ def test_every_searcher_and_scheduler_tells_the_study_how_each_trial_ended(
 def test_the_audit_lets_stopped_trials_run_on_and_counts_none_of_it(
     ray_here: None, tmp_path: Path, space: Space
 ) -> None:
+    def sound(config: dict[str, Any]) -> None:
+        curve(config[JOB])
+
     audited, stopped = (
-        run(tmp_path / name, space, "tpe", "asha", trials=10, max_concurrent=1, audited=share)
+        run(tmp_path / name, space, "tpe", "asha", trials=10, max_concurrent=1, audited=share, trial=sound)
         for name, share in (("audited", 1.0), ("stopped", 0.0))
     )
     same = ("config_id", "status", "seed", "origin")

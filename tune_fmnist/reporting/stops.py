@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from scipy import stats
 
 from tune_fmnist.base.metrics import SCORED_EPOCHS
-from tune_fmnist.base.vocabulary import COMPLETED
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.wording import counted, percent
 from tune_fmnist.store.record import SchedulerSettings
@@ -71,16 +71,17 @@ def rung_epochs(settings: SchedulerSettings, max_epochs: int) -> list[int]:
 
 
 def false_stops(results: Results) -> FalseStops | None:
-    """Return what the audit found; None if no audited trial has reached the last epoch.
+    """Return what the audit found; None if no audited trial has reached the last epoch or diverged on the way.
 
     The interval is Clopper and Pearson's (1934).
     """
     trials = results.trials
-    audited = trials[trials["audited_at"].notna() & (trials["epochs"] == results.record.max_epochs)]
+    diverged = trials["status"] == DIVERGED
+    audited = trials[trials["audited_at"].notna() & (diverged | (trials["epochs"] == results.record.max_epochs))]
     first = results.ranked.loc[results.ranked["status"] == COMPLETED, "score"].head(PLACES)
     if audited.empty or first.empty:
         return None
-    wrong = int((audited["score"] > first.min()).sum())
+    wrong = int(((audited["status"] != DIVERGED) & (audited["score"] > first.min())).sum())
     interval = stats.binomtest(wrong, len(audited)).proportion_ci(0.95, method="exact")
     return FalseStops(wrong, len(audited), float(interval.low), float(interval.high))
 
