@@ -149,6 +149,8 @@ def submit(lab: Lab, file: str, name: str) -> None:
     """Start a search that does not end by itself; each trial fills a machine, whose GPU is not there."""
     options = (
         *("--model", "ann", "--trials", 1000, "--max-epochs", 3, "--limit-train", 10000, "--scheduler", "fifo"),
+        # Short trials: there is always one that waits for a node.
+        *("--searcher", "random"),
         *("--cpus-per-trial", 4, "--gpus-per-trial", 0, "--max-concurrent", 1, "--storage", f"s3://{BUCKET}/searches"),
     )
     command(lab, "submit", file, "--", *options, "--name", name)
