@@ -16,6 +16,7 @@ from benchmarks.simulated import tell
 from tests.reliability import Note
 from tune_fmnist.runtime.ray_session import running_ray
 from tune_fmnist.runtime.slots import Slots, place
+from tune_fmnist.store.jobs import EpochResult
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.workflow.options import Options
 
@@ -27,10 +28,11 @@ def patient(go: Path) -> Callable[[dict[str, Any]], None]:
         import ray
 
         where = f"{ray.get_runtime_context().get_node_id()} {os.getpid()}"
-        tell(1, 0.5, node=where)
+        results: list[EpochResult] = []
+        tell(results, 0.5, node=where)
         while not go.exists():
             time.sleep(0.05)
-        tell(2, 0.5, node=where)
+        tell(results, 0.5, node=where)
 
     return trial
 
