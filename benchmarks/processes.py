@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,17 +33,23 @@ class Ran(NamedTuple):
         return self.ended - self.started
 
 
-def tree(root: int) -> set[int]:
-    """Return ``root`` and the processes below it."""
-    children = defaultdict(list)
+def _stats() -> Iterator[tuple[int, int, int]]:
+    """Yield each process of this machine, its parent and its session."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                # The name in the brackets may hold anything; the parent is the second field after them.
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                # The name in the brackets may hold anything; after them come state, parent, group and session.
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            children[parent].append(int(folder.name))
+            yield int(folder.name), int(fields[1]), int(fields[3])
+
+
+def tree(root: int) -> set[int]:
+    """Return ``root`` and the processes below it."""
+    children = defaultdict(list)
+    for process, parent, _ in _stats():
+        children[parent].append(process)
     found, waiting = set(), [root]
     while waiting:
         process = waiting.pop()
@@ -114,9 +122,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    # Those of the tree that outlived it have been handed to another parent.
-    for pid in below:
+    # What outlived it has been handed to another parent; what it started last is in its session.
+    for pid in below | {pid for pid, _, session in _stats() if session == process.pid}:
+        _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    """Kill a process, if there is one, and wait until it has ended."""
+    with suppress(ProcessLookupError):
+        opened = os.pidfd_open(pid)
         try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+            signal.pidfd_send_signal(opened, signal.SIGKILL)
+            select.select([opened], [], [])
+        finally:
+            os.close(opened)

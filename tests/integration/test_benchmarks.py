@@ -42,7 +42,14 @@ def test_the_same_search_by_this_project_and_by_another(tmp_path: Path) -> None:
 
 def test_a_command_is_cut_off_with_all_that_it_started(tmp_path: Path) -> None:
     child = "import time; open('alive', 'w').close(); time.sleep(600)"
-    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(600)"
+    # One child is there when it is told to end, another comes then.
+    parent = (
+        "import signal, subprocess, sys, time\n"
+        f"start = lambda *_: subprocess.Popen([sys.executable, '-c', {child!r}])\n"
+        "signal.signal(signal.SIGINT, lambda *_: sys.exit(start().returncode))\n"
+        "start()\n"
+        "time.sleep(600)\n"
+    )
     limit = 1.0
     # How long it takes until both have begun is the machine's affair.
     while not (tmp_path / "alive").exists():
