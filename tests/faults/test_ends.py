@@ -104,6 +104,7 @@ def lost(run: Run, pid: int) -> None:
     """Kill one of Ray's own processes; the search must end in time, with one line."""
     os.kill(pid, signal.SIGKILL)
     assert run.ended(NOTICED_SECONDS) == 1, (run.lines, run.said)
+    assert len(run.said.splitlines()) == 1, run.said
     (line,) = run.said.splitlines()
     assert line.startswith("error: Ray is lost ("), line
 

@@ -22,6 +22,9 @@ VARIABLES: Final = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Where Ray's own process on this machine dies in the middle of a call, Ray would end this program without a word if
+    # it found that process gone.  Here it finds this one, and the call raises; in a worker Ray has set it already.
+    "RAY_RAYLET_PID": str(os.getpid()),
 }
 
 FOLDER_PREFIX: Final = "ray-"

@@ -6,7 +6,10 @@ Ray may change these names in any release, so that pyproject.toml admits the rel
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +28,7 @@ _NAMES: Final = (
     "ray._private.ray_constants:ENABLE_RAY_CLUSTER",
     "ray._private.services:find_bootstrap_address",
     "ray._private.utils:set_sigterm_handler",
+    "ray._private.worker:connect",
     "ray.tune.tune:TuneController",
     "ray.tune.execution.tune_controller:TuneController._actor_failed",
     "ray.tune.execution.tune_controller:TuneController._unstage_trial_with_resources",
@@ -118,6 +122,51 @@ def signals_left_alone() -> Iterator[None]:
     finally:
         utils.set_sigterm_handler = before
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+@contextmanager
+def silent_core() -> Iterator[None]:
+    """Let the compiled part of Ray that ``ray.init`` loads into this process write nothing on the screen.
+
+    When Ray is lost it tells of each task that ends; this program says once what that means.  Ray's other processes,
+    which inherit the environment, go on writing their errors to their logs.  That it was told to be silent, it tells.
+    """
+    worker: Any = import_module("ray._private.worker")
+    connect, variable = worker.connect, "RAY_BACKEND_LOG_LEVEL"
+
+    def silently(*arguments: Any, **keywords: Any) -> Any:
+        chosen = os.environ.get(variable)
+        if chosen is not None:
+            return connect(*arguments, **keywords)
+        os.environ[variable] = "fatal"
+        try:
+            with _without_line(variable):
+                return connect(*arguments, **keywords)
+        finally:
+            del os.environ[variable]
+
+    worker.connect = silently
+    try:
+        yield
+    finally:
+        worker.connect = connect
+
+
+@contextmanager
+def _without_line(about: str) -> Iterator[None]:
+    """Leave out lines with this text from what anything in this process writes to the error output in the block."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as written:
+        screen = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(screen, 2)
+            os.close(screen)
+            written.seek(0)
+            os.write(2, b"".join(line for line in written if about.encode() not in line))
 
 
 def process_of(trial: Trial) -> Any:

@@ -40,7 +40,7 @@ def running_ray(address: str | None, at_last: Callable[[], None] = lambda: None)
     with signals.obeyed_between_steps(), ExitStack() as held:
         folder = held.enter_context(_folder()) if address is None else None
         held.callback(ray.shutdown)
-        with ray_private.signals_left_alone():
+        with ray_private.signals_left_alone(), ray_private.silent_core():
             if folder is not None:
                 _start(folder, common)
             elif address is not None:
