@@ -108,7 +108,7 @@ def main(
     split = data.split(images, 0)
     for seed in range(seeds):
         for name in model or list(EPOCHS):
-            config: Config = baseline(name)  # type: ignore[arg-type]
+            config: Config = baseline(name)
             length = epochs or EPOCHS[name]
             for loop, train in LOOPS.items():
                 key = {"model": name, "epochs": length, "seed": seed, "loop": loop, "images": len(images.labels)}

@@ -34,7 +34,7 @@ PRODUCTS["cnn"] = 3 * (_CONV1 + 2 * 14 * 14 * 9 * 32 * 64 + 2 * 3136 * 128 + 2 *
 
 
 def plain_model(config: Config) -> nn.Module:
-    drop = nn.Dropout(config.dropout)
+    drop = nn.Dropout(config.model_dump()["dropout"])
     if isinstance(config, Ann):
         hidden = [nn.Linear(784, 256), nn.ReLU(), drop, nn.Linear(256, 128), nn.ReLU(), drop]
         return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(128, 10))

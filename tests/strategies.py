@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tune_fmnist.base.vocabulary import MODELS
-from tune_fmnist.models.config import FAMILIES, Config, to_config
+from tune_fmnist.models.config import BUILT_IN, Config, to_config
 from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, Parameter, Value
 
 INTEGERS = {
@@ -42,7 +42,7 @@ def configs(draw: st.DrawFn) -> Config:
     values |= {name: draw(st.sampled_from(choices)) for name, choices in CHOICES.items()}
     if values["optimizer"] == "sgd":
         values["momentum"] = draw(st.floats(0.0, 1.0, exclude_max=True))
-    assert values.keys() | {"model", "momentum"} == FAMILIES[model].model_fields.keys()
+    assert values.keys() | {"model", "momentum"} == BUILT_IN[model].model_fields.keys()
     return to_config({"model": model, **values})
 
 

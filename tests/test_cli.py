@@ -116,7 +116,7 @@ def test_help_needs_no_library(name: str) -> None:
     if name == "tune-fmnist":
         assert all(command in done.stdout for command in cli.COMMANDS)
     if name == "search":
-        assert "[ann 40, cnn 12]" in done.stdout, "square brackets are no markup"
+        assert "[ann 40, cnn 12, own 20]" in done.stdout, "square brackets are no markup"
 
 
 def test_both_ways_to_run_a_command_are_the_same(place: Path) -> None:

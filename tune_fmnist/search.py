@@ -15,10 +15,10 @@ from tune_fmnist.workflow.search import run
 
 
 def main(
-    model: Annotated[str | None, typer.Option(help="ann or cnn")] = None,
+    model: Annotated[str | None, typer.Option(help="ann, cnn, or MODULE:CLASS of your own")] = None,
     space: Annotated[Path | None, typer.Option(help="a search space [search_spaces/MODEL.toml]")] = None,
-    trials: Annotated[int | None, typer.Option(help="how many configurations to try [ann 40, cnn 12]")] = None,
-    max_epochs: Annotated[int | None, typer.Option(help="epochs of the longest trial [ann 27, cnn 5]")] = None,
+    trials: Annotated[int | None, typer.Option(help="configurations to try [ann 40, cnn 12, own 20]")] = None,
+    max_epochs: Annotated[int | None, typer.Option(help="longest trial's epochs [ann 27, cnn 5, own 9]")] = None,
     time_budget: Annotated[str | None, typer.Option(help="end the search after 90s, 10m or 2h")] = None,
     searcher: Annotated[str | None, typer.Option(help="gp, tpe or random [gp]")] = None,
     scheduler: Annotated[str | None, typer.Option(help="asha (stop poor trials early) or fifo (never) [asha]")] = None,

@@ -12,13 +12,14 @@ from tune_fmnist import data
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
 from tune_fmnist.models.config import to_config
+from tune_fmnist.models.own import named
 from tune_fmnist.reporting.progress import console
 from tune_fmnist.runtime.worker import run_trial
 from tune_fmnist.store.jobs import EpochResult, TrialJob
 
 
 def main(
-    model: Annotated[str, typer.Option(help="ann or cnn")],
+    model: Annotated[str, typer.Option(help="ann, cnn, or MODULE:CLASS of your own")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a parameter; may be repeated")
     ] = None,
@@ -33,6 +34,7 @@ def main(
 ) -> None:
     """Run one trial in this process, without Ray: for a debugger or a quick look."""
     out = console()
+    named(model)
     config = to_config({"model": model, **parameters(set_ or [])}, file="--set")
     source = data.locate(data_root, out.print)
     split = data.split(data.limited(data.read_training(source), limit_train, split_seed), split_seed)

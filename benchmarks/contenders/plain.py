@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
 from benchmarks.contenders.job import Job
-from tune_fmnist.models.config import Ann, Config, to_config
+from tune_fmnist.models.config import Ann, Cnn, Config, to_config
 
 NORMALIZE = [transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))]
 
@@ -38,6 +38,7 @@ def loaders(job: Job, config: Config) -> Loaders:
 
 def build(config: Config) -> nn.Module:
     """Return a model of the same architecture as this project's, of PyTorch's own layers."""
+    assert isinstance(config, Ann | Cnn)
     dropout = nn.Dropout(config.dropout)
     if isinstance(config, Ann):
         return nn.Sequential(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_fmnist.base.vocabulary import ModelName
-from tune_fmnist.models.config import FAMILIES
+from tune_fmnist.models.config import BUILT_IN
 
 SCHEMA_VERSION: Final = 1
 
@@ -57,7 +57,7 @@ def schema(model: ModelName) -> pa.Schema:
         ("eval_seconds", real, "processor time of one evaluation of all validation images"),
     ]
     kinds = {bool: truth, int: integer, float: real}
-    for key, info in FAMILIES[model].model_fields.items():
+    for key, info in BUILT_IN[model].model_fields.items():
         kind = kinds.get(info.annotation, text) if isinstance(info.annotation, type) else text
         columns.append((f"config_{key}", kind, f"configuration: {key}"))
     return pa.schema([pa.field(name, kind, False, {"description": words}) for name, kind, words in columns])

@@ -202,7 +202,7 @@ def record(curve: Curve, halves: Halves) -> pa.Table:
             seed=curve.seed,
             on_epoch=recorder.on_epoch,
         )
-    return to_table(recorder.rows, schema(curve.config.model))
+    return to_table(recorder.rows, schema(curve.config.model))  # type: ignore[arg-type]
 
 
 def facts(model: ModelName, halves: Halves) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def published(model: ModelName, folder: Path = HERE) -> Path:
 
 def record_missing(order: list[Curve], halves: Halves, folder: Path, say: Callable[[str], None]) -> None:
     """Record the curves of ``order`` that ``folder`` does not have and that no other process is recording."""
-    about = {model: json.dumps(facts(model, halves)) for model in {curve.config.model for curve in order}}
+    about = {model: json.dumps(facts(model, halves)) for model in {curve.config.model for curve in order}}  # type: ignore[arg-type]
     folder.mkdir(parents=True, exist_ok=True)
     for curve in order:
         part = folder / f"{curve.name}.parquet"

@@ -11,19 +11,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from torch import nn
 
 from tune_fmnist import models
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import MODEL_FORMAT
 from tune_fmnist.models.config import Ann, Cnn, Config
-from tune_fmnist.models.networks import Model, build
+from tune_fmnist.models.networks import build
 from tune_fmnist.models.saved import FORMAT_KEY, read, save, saved_config
 
 SMALL = Ann(hidden1=33, hidden2=7, dropout=0.0)
 CONFIGS = [Ann(), SMALL, Cnn(), Cnn(conv1_channels=3, conv2_channels=5, conv3_channels=7)]
 
 
-def arrays(model: Model) -> dict[str, NDArray[np.float32]]:
+def arrays(model: nn.Module) -> dict[str, NDArray[np.float32]]:
     """Return a model's weights as a worker sends them."""
     return {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
 

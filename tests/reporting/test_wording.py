@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fake_search import record_of
+from tests.records import make_record
 from tune_fmnist.models.config import Ann, Cnn
 from tune_fmnist.reporting import wording as words
 from tune_fmnist.store.record import SearchRecord
@@ -42,11 +43,11 @@ def test_duration(seconds: float, text: str) -> None:
 
 
 def test_settings_are_what_differs_from_the_baseline() -> None:
-    assert words.settings(config_columns(Ann())) == "the baseline's settings"
+    assert words.settings(config_columns(Ann()), make_record(model="ann")) == "the baseline's settings"
     changed = Cnn(learning_rate=0.00123456, flip=True, conv3_channels=128)
     # The row of a CNN lacks what only the ANN has.
     row = config_columns(changed) | {"config_hidden1": None, "config_hidden2": math.nan}
-    assert words.settings(row) == "learning_rate 0.00123, flip yes, conv3_channels 128"
+    assert words.settings(row, make_record(model="cnn")) == "learning_rate 0.00123, flip yes, conv3_channels 128"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.records import make_job, make_result
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.base.vocabulary import MODELS, STATUSES
-from tune_fmnist.models.config import FAMILIES, baseline, config_id, read_config, to_config
+from tune_fmnist.models.config import BUILT_IN, baseline, config_id, read_config, to_config
 from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import ranked
@@ -156,7 +156,7 @@ def test_rows_are_what_this_release_makes_of_them(paths: SearchPaths) -> None:
     rows = tables.read(paths.trials, tables.TRIALS).to_pylist()
     for row in rows:
         config = to_config(tables.config_values(row))
-        assert type(config) is FAMILIES[record.model]
+        assert type(config) is BUILT_IN[record.model]
         assert config_id(config) == row["config_id"]
         assert row["status"] in STATUSES
         assert row["seed"] == derived_seed(record.seed, row["number"])

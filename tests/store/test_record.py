@@ -95,7 +95,7 @@ def content(**changes: Any) -> bytes:
         (content(schema_version="2"), "some.json: schema_version: unsupported version '2'; "),
         (content(search_id=...), "some.json: search_id: missing; restore the file or search again"),
         (content(retrain_plan={"wanted": True, "top_k": 3}), "some.json: retrain_plan.seeds: missing; "),
-        (content(model="rnn"), "some.json: model: invalid value 'rnn': must be 'ann' or 'cnn'; restore the file"),
+        (content(model="rnn"), "some.json: model: invalid value 'rnn': must be 'ann' or 'cnn', or MODULE:CLASS"),
         (content(state="done"), "some.json: state: invalid value 'done': must be 'running', 'finished', 'interrupted'"),
         (content(trials=0), "some.json: trials: invalid value 0: must be at least 1; "),
         (content(trials="six"), "some.json: trials: invalid value 'six': must be a valid integer; "),

@@ -21,7 +21,7 @@ from tune_fmnist.training.device import DeviceImages, choose_precision, to_devic
 from tune_fmnist.training.fit import EpochMetrics, State, fit, predict, score
 
 CPU = torch.device("cpu")
-FAMILIES: list[Config] = [
+BUILT_IN: list[Config] = [
     Ann(),
     Cnn(conv1_channels=8, conv2_channels=8, dense_units=32, dropout=0.2, learning_rate=3e-3),
 ]
@@ -67,7 +67,7 @@ def test_pixels_are_scaled_to_minus_1_and_1(small_split: Split) -> None:
     assert np.array_equal(data.labels.numpy(), small_split.validation.labels)
 
 
-@pytest.mark.parametrize("config", FAMILIES)
+@pytest.mark.parametrize("config", BUILT_IN)
 def test_a_seed_gives_the_same_weights_whatever_ran_before(config: Config, small_split: Split) -> None:
     data = on_cpu(small_split.train)
     first = weights(fit(config, data, None, epochs=2, horizon=2, seed=7).model)
@@ -99,7 +99,7 @@ def test_validation_changes_nothing(small_split: Split) -> None:
     assert math.isnan(without.last.val_accuracy)
 
 
-@pytest.mark.parametrize("config", FAMILIES)
+@pytest.mark.parametrize("config", BUILT_IN)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_it_learns(config: Config, precision: Precision, small_split: Split) -> None:
     learned = results(config, small_split, precision, epochs=5, horizon=5)

@@ -365,8 +365,12 @@ def test_mistake_is_one_line(parameters: str, key: str, shown: str, tmp_path: Pa
     ("content", "where", "shown"),
     [
         (f"[parameters]\n{HIDDEN}", "model: ", "missing; add it"),
-        (f'model = "rnn"\n[parameters]\n{HIDDEN}', "model: ", "invalid value 'rnn'; must be 'ann' or 'cnn'"),
-        (f"model = 3\n[parameters]\n{HIDDEN}", "model: ", "invalid value 3; must be 'ann' or 'cnn'"),
+        (
+            f'model = "rnn"\n[parameters]\n{HIDDEN}',
+            "model: ",
+            "invalid value 'rnn'; must be 'ann' or 'cnn'",
+        ),
+        (f"model = 3\n[parameters]\n{HIDDEN}", "model: ", "invalid value 3; must be a valid string"),
         ('model = "ann"', "parameters: ", "missing; add it"),
         (f'model = "ann"\nparameter = 3\n[parameters]\n{HIDDEN}', "parameter: ", "unknown; did you mean parameters?"),
         (f'model = "ann"\nstart = 3\n[parameters]\n{HIDDEN}', "start: ", "invalid value 3; must be a valid list"),

@@ -94,7 +94,7 @@ def test_parameters_are_those_of_the_command() -> None:
         ({"model": "ann", "time_budget": "soon"}, "time_budget: invalid value 'soon'; write it as 90s, 10m or 2h"),
         ({"model": "ann", "cpus_per_trial": -1}, "cpus_per_trial: invalid value -1; must be at least 0.01"),
         ({"model": "rnn"}, "model: invalid value 'rnn'; must be 'ann' or 'cnn'"),
-        ({}, "model: missing; use ann or cnn"),
+        ({}, "model: missing; use ann, cnn, or MODULE:CLASS of your own"),
         ({"resume": True}, "name: missing; name the search that resume goes on with"),
         ({"model": "ann", "name": "a/b"}, "name: 'a/b' is not a folder's name; "),
         ({"model": "ann", "limit_train": 5}, "limit_train: cannot select 5 training images; use 100 to 60000"),

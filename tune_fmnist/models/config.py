@@ -1,20 +1,38 @@
-"""Frozen, validated configurations and the one gate from a dict to a configuration.
+"""Frozen, validated configurations, the families they belong to, and the one gate from a dict to a configuration.
 
-The defaults of both families are the baseline: ``Ann()`` and ``Cnn()`` are trial 0 of every search.
+A family's defaults are its baseline: ``Ann()``, ``Cnn()``, or a network of one's own as its signature has it is trial 0
+of every search.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from tune_fmnist.base.errors import InputError, invalid
-from tune_fmnist.base.vocabulary import ModelName
+
+_OWN_NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def is_own_name(name: str) -> bool:
+    """Return whether this could be the name of a family of the user's own."""
+    return _OWN_NAME.fullmatch(name) is not None
+
+
+def _model_name(value: str) -> str:
+    if value not in BUILT_IN and not is_own_name(value):
+        raise ValueError("must be 'ann' or 'cnn', or MODULE:CLASS of your own")
+    return value
+
+
+ModelName = Annotated[str, AfterValidator(_model_name)]
+"""The name of a family: whether it is known in this process is another question."""
 
 Units = Annotated[int, Field(ge=1, le=4096)]
 Channels = Annotated[int, Field(ge=1, le=512)]
@@ -27,8 +45,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class TrainingConfig(Strict):
-    """How a model is trained, shared by all families.
+class Config(Strict):
+    """How a model is trained; a family adds its name and what its networks are built from.
 
     Attributes:
         learning_rate: the optimizer's step size, above 0; where a schedule starts from.
@@ -39,6 +57,7 @@ class TrainingConfig(Strict):
         schedule: ``constant``, or ``cosine`` to zero over the search's longest trial (Loshchilov & Hutter 2017).
         flip: mirror each training image left to right with probability one half.
         shift: move each training batch by up to this many pixels each way, 0 to 4.
+        model: the family.
     """
 
     learning_rate: float = Field(default=1e-3, gt=0.0)
@@ -49,6 +68,7 @@ class TrainingConfig(Strict):
     schedule: Literal["constant", "cosine"] = "constant"
     flip: bool = False
     shift: int = Field(default=0, ge=0, le=4)
+    model: str
 
     @field_validator("momentum")
     @classmethod
@@ -59,7 +79,7 @@ class TrainingConfig(Strict):
         return momentum
 
 
-class Ann(TrainingConfig):
+class Ann(Config):
     """784-hidden1-hidden2-10 with ReLU and dropout after each hidden layer."""
 
     model: Literal["ann"] = "ann"
@@ -68,7 +88,7 @@ class Ann(TrainingConfig):
     dropout: Dropout = 0.3
 
 
-class Cnn(TrainingConfig):
+class Cnn(Config):
     """Blocks of 3x3 convolution, ReLU and 2x2 max pooling, then a dense layer with dropout before it and after it.
 
     ``conv3_channels`` 0 leaves the third block out, as the baseline does.
@@ -82,24 +102,44 @@ class Cnn(TrainingConfig):
     dropout: Dropout = 0.5
 
 
-Config = Ann | Cnn
-FAMILIES: Final[dict[str, type[Ann] | type[Cnn]]] = {"ann": Ann, "cnn": Cnn}
+BUILT_IN: Final[dict[str, type[Config]]] = {"ann": Ann, "cnn": Cnn}
+"""The families of this package, by name."""
+
+_families: dict[str, type[Config]] = dict(BUILT_IN)
 
 
-def baseline(model: ModelName) -> Config:
+def add_family(name: str, config: type[Config]) -> None:
+    """Let this process know a family of the user's own, whose name is ``MODULE:CLASS``."""
+    _families[name] = config
+
+
+def family(name: Any, *, file: Path | str | None = None) -> type[Config]:
+    """Return the type of a family's configurations.
+
+    Raises:
+        InputError: this process does not know it: what a file names is never imported.
+    """
+    if isinstance(name, str) and name in _families:
+        return _families[name]
+    hint = f"use one of {', '.join(BUILT_IN)}, or MODULE:CLASS for a network of your own"
+    if isinstance(name, str) and ":" in name:
+        hint = f"name it as well: --model {name}"
+    raise InputError(f"unknown model {name!r}", file=file, key="model", hint=hint)
+
+
+def baseline(model: str) -> Config:
     """Return the baseline of a family."""
-    return FAMILIES[model]()
+    # Each family has a default for its own name.
+    return family(model)()  # type: ignore[call-arg]
 
 
 def to_config(values: Mapping[str, Any], *, file: str | None = None) -> Config:
     """Turn a mapping into a configuration, or raise ``InputError`` naming the first bad key and its value."""
-    model = values.get("model")
-    if not isinstance(model, str) or model not in FAMILIES:
-        raise InputError(f"unknown model {model!r}", file=file, key="model", hint=f"use one of {', '.join(FAMILIES)}")
+    of = family(values.get("model"), file=file)
     try:
-        return FAMILIES[model].model_validate(dict(values))
+        return of.model_validate(dict(values))
     except ValidationError as error:
-        raise invalid(error, file=file, known=lambda path: FAMILIES[model].model_fields) from None
+        raise invalid(error, file=file, known=lambda path: of.model_fields) from None
 
 
 def read_config(file: Path) -> Config:
@@ -122,7 +162,12 @@ def config_id(config: Config) -> str:
 
     Equal configurations have equal names on every machine and in every run.
     """
+    return id_of(config.model_dump())
+
+
+def id_of(values: Mapping[str, Any]) -> str:
+    """Return the name of the configuration with these values, which may be of a family that is not known here."""
     # -0.0 equals 0.0; their sum is 0.0.
-    values = {key: value + 0.0 if isinstance(value, float) else value for key, value in config.model_dump().items()}
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    same = {key: value + 0.0 if isinstance(value, float) else value for key, value in values.items()}
+    canonical = json.dumps(same, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -83,7 +83,8 @@ def gradients_of(output: Tensor, parameters: list[Tensor], gradient: Tensor) -> 
     if getattr(node, "_forward_cls", None) is _Perceptron and not node.needs_input_grad[0]:
         gradients: tuple[Tensor, ...] = node.apply(gradient)[2:]
         return gradients
-    return torch.autograd.grad(output, parameters, gradient)
+    # A parameter that had no part in the output has a gradient of zeros.
+    return torch.autograd.grad(output, parameters, gradient, allow_unused=True, materialize_grads=True)
 
 
 _DRAW = 1 << 18

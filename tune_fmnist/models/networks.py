@@ -1,7 +1,8 @@
-"""The two model families, built from a configuration."""
+"""Networks, built from a configuration: those of the two families of this package, and those of users."""
 
 from __future__ import annotations
 
+import inspect
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from tune_fmnist.base.vocabulary import FASHION_MNIST
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.layers import Dropout, perceptron, pool_relu
+from tune_fmnist.models.own import OwnConfig
 from tune_fmnist.models.saved import Arrays, misfit, read
 
 CLASS_COUNT = len(FASHION_MNIST.classes)
@@ -57,16 +59,34 @@ class CnnModel(nn.Module):
         return perceptron(self.dropout(features), (self.dense, self.output), self.dropout)
 
 
-Model = AnnModel | CnnModel
+def build(config: Config) -> nn.Module:
+    """Return a network of ``config`` with weights drawn from PyTorch's global generator."""
+    if isinstance(config, Ann):
+        return AnnModel(config)
+    if isinstance(config, Cnn):
+        return CnnModel(config)
+    if not isinstance(config, OwnConfig):
+        raise TypeError(f"{type(config).__name__} is no family's configuration")
+    network = type(config).network
+    images = {"input_shape": (1, SIDE, SIDE), "classes": CLASS_COUNT}
+    wanted = inspect.signature(network).parameters
+    built: nn.Module = network(
+        **config.arguments(), **{name: value for name, value in images.items() if name in wanted}
+    )
+    return built
 
 
-def build(config: Config) -> Model:
-    """Return a model of ``config`` with weights drawn from PyTorch's global generator."""
-    return AnnModel(config) if isinstance(config, Ann) else CnnModel(config)
+def computes_in_copy(network: nn.Module) -> bool:
+    """Return whether every layer of a network computes in bfloat16 with weights in bfloat16, as this package's do.
+
+    A network of a user may have layers that cannot, or that keep running means: its weights and inputs stay float32,
+    and PyTorch's autocast chooses the type of each operation.
+    """
+    return isinstance(network, AnnModel | CnnModel)
 
 
-def load_trained(folder: Path) -> Model:
-    """Return the model that ``saved.save`` wrote, in evaluation mode; errors as of ``saved.read``."""
+def load_trained(folder: Path) -> nn.Module:
+    """Return the network that ``saved.save`` wrote, in evaluation mode; errors as of ``saved.read``."""
     config, weights = read(folder)
     try:
         return restored(config, weights)
@@ -75,8 +95,8 @@ def load_trained(folder: Path) -> Model:
         raise misfit(folder) from None
 
 
-def restored(config: Config, weights: Arrays) -> Model:
-    """Return a model of ``config`` with these weights, in evaluation mode."""
+def restored(config: Config, weights: Arrays) -> nn.Module:
+    """Return a network of ``config`` with these weights, in evaluation mode."""
     model = build(config)
     model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
     return model.eval()

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from tune_fmnist.models.config import baseline, config_id
+from tune_fmnist.models.config import id_of
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.statistics import interval, tied
 from tune_fmnist.reporting.wording import configuration_name, settings
@@ -47,7 +47,7 @@ class Confirmed:
             return None
         trials = results.ranked.drop_duplicates("config_id").set_index("config_id")
         shares = {name: _shares(rows, name, results.record.validation_size) for name in confirmed(rows)}
-        first = config_id(baseline(results.record.model))
+        first = id_of(results.record.baseline)
         start = start_id(rows_of(results.trials[["number", "config_id"]]), results.record)
         summary = pd.DataFrame(
             {
@@ -60,7 +60,7 @@ class Confirmed:
             for rank, (name, own) in enumerate(shares.items(), start=1)
         )
         summary = summary.join(trials, on="config_id", how="inner")
-        summary["settings"] = [settings(row) for row in rows_of(summary)]
+        summary["settings"] = [settings(row, results.record) for row in rows_of(summary)]
         known = [shares[name] for name in summary["config_id"]]
         winner = rows_of(summary.loc[summary["config_id"] == _first(results, shares)])[0]
         single = min(map(len, known)) == 1

@@ -10,7 +10,7 @@ from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.wording import plain
 from tune_fmnist.store.tables import config_values
 from tune_fmnist.tuning.cube import to_cube
-from tune_fmnist.tuning.space import CategoricalParameter, Space, Value, from_values
+from tune_fmnist.tuning.space import CategoricalParameter, Space, Value, recorded
 
 NEAR: Final = 0.05
 """A value within this share of a range, on its scale, lies at its edge."""
@@ -54,7 +54,7 @@ def of_best(results: Results, retrained: Retrained | None) -> str | None:
     best = retrained.best if retrained is not None else next(iter(rows_of(results.ranked)), None)
     if best is None:
         return None
-    space = from_values(results.record.space, file=str(results.paths.search))
+    space = recorded(results.record.space, file=str(results.paths.search))
     found = edges(space, config_values(best))
     if not found:
         return None

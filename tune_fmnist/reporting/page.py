@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.metrics import class_accuracy, confusion
-from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, FASHION_MNIST, PUBLISHED
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, FASHION_MNIST
 from tune_fmnist.reporting import edges, stops, verdicts, wording
 from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.figures import confusion as confusion_figure
@@ -73,7 +73,7 @@ def write_page(folder: Path) -> Path:
             confirmation=verdicts.confirmation(confirmed),
             baseline=wording.baseline_definition(record),
             score=wording.score_definition(record),
-            published=PUBLISHED[record.model],
+            published=wording.published(record),
             published_images=wording.PUBLISHED_IMAGES,
             smaller=wording.smaller_than_published(record),
             retrained=[] if retrained is None else rows_of(retrained.summary),
@@ -124,17 +124,18 @@ def _pictures(results: Results, retrained: Retrained | None) -> list[dict[str, s
 def _drawn(results: Results, retrained: Retrained | None) -> Iterator[_Drawn]:
     """Yield the figures in the order of the page."""
     trials, epochs, ranked = results.trials, results.epochs, results.ranked
-    published = PUBLISHED[results.record.model]
-    comparable = wording.smaller_than_published(results.record) is None
+    published = wording.published(results.record)
+    if wording.smaller_than_published(results.record) is not None:
+        published = None
     if retrained is not None:
-        tested = retrain_figures.retrained_accuracies(retrained, published.test if comparable else None)
+        tested = retrain_figures.retrained_accuracies(retrained, published and published.test)
         figure = retrain_figures.draw_retrained_accuracies(tested)
         yield _Drawn("test_accuracy", tested.title, tested.caption, figure)
     if len(ranked):
         curves = trial_figures.learning_curves(trials, epochs, ranked)
         yield _Drawn("learning_curves", curves.title, curves.caption, trial_figures.draw_learning_curves(curves))
     if (trials["status"] == COMPLETED).any():
-        best = trial_figures.best_so_far(trials, epochs, published.validation if comparable else None)
+        best = trial_figures.best_so_far(trials, epochs, published and published.validation)
         yield _Drawn("best_so_far", best.title, best.caption, trial_figures.draw_best_so_far(best))
     if retrained is not None:
         training = retrain_figures.training_curves(results.retrain_epochs, retrained)
@@ -151,8 +152,8 @@ def _answer_of_trials(results: Results) -> str:
         return "No trial has a score that counts yet. There is nothing to compare."
     best = rows_of(results.ranked)[0]
     return (
-        f"The trial that ranks first is number {best['number']} ({wording.settings(best)}), with a score of "
-        f"{percent(best['score'])} after {wording.counted(best['epochs'], 'epoch')}. "
+        f"The trial that ranks first is number {best['number']} ({wording.settings(best, results.record)}), "
+        f"with a score of {percent(best['score'])} after {wording.counted(best['epochs'], 'epoch')}. "
         "Its configuration has not been retrained, so nothing has been tested, and the "
         f"best of {wording.counted(len(results.ranked), 'trial')} looks better in validation than it is."
     )

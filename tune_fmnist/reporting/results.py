@@ -20,8 +20,7 @@ from tune_fmnist.store.record import SearchRecord
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-    from tune_fmnist.models.networks import Model
+    from torch import nn
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -103,7 +102,7 @@ class Results:
         baselines = self.retrains.loc[self.retrains["is_baseline"], "config_id"]
         return summarise(self.tested_predictions, baselines.iloc[0] if len(baselines) else None)
 
-    def best_model(self) -> Model:
+    def best_model(self) -> nn.Module:
         """Return the retrained model of the configuration that ranks first, in evaluation mode.
 
         Raises:

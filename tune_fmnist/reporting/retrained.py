@@ -69,7 +69,7 @@ class Retrained:
         summary["confirmed"] = [means.get(name, math.nan) for name in summary["config_id"]]
         summary["validation"] = summary["confirmed"].fillna(summary["score"])
         summary["name"] = [_name(row) for row in rows_of(summary)]
-        summary["settings"] = [settings(row) for row in rows_of(summary)]
+        summary["settings"] = [settings(row, results.record) for row in rows_of(summary)]
         predictions = results.tested_predictions
         best = predictions[predictions["config_id"] == summary["config_id"].iloc[0]]
         finished = results.trials.loc[results.trials["status"] == COMPLETED, "config_id"]

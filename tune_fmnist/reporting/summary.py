@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tune_fmnist.base.metrics import class_accuracy, confusion
-from tune_fmnist.base.vocabulary import FASHION_MNIST, PUBLISHED
+from tune_fmnist.base.vocabulary import FASHION_MNIST
 from tune_fmnist.reporting import edges, stops, verdicts
 from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.results import Results, rows_of
@@ -20,6 +20,7 @@ from tune_fmnist.reporting.wording import (
     duration,
     p_text,
     proposers,
+    published,
     score_definition,
     settings,
     smaller_than_published,
@@ -46,7 +47,7 @@ def print_summary(results: Results, out: Console) -> None:
         out.print("no trial has a score that counts: nothing ranks")
     else:
         best = rows_of(results.ranked)[0]
-        out.print(f"best score, not tested: trial {best['number']} ({settings(best)})")
+        out.print(f"best score, not tested: trial {best['number']} ({settings(best, results.record)})")
     if at_edge := edges.of_best(results, retrained):
         out.print(at_edge)
     out.print(_trials(results))
@@ -65,9 +66,9 @@ def _table(results: Results, retrained: Retrained | None) -> Table:
     table.add_column("")
     for heading in ("validation", "test", "95 % interval", "difference", "p"):
         table.add_column(heading, justify="right")
-    if smaller_than_published(results.record) is None:
-        published = PUBLISHED[results.record.model]
-        table.add_row("published baseline", f"{published.validation:.4f}", f"{published.test:.4f}")
+    by_report = published(results.record)
+    if by_report is not None and smaller_than_published(results.record) is None:
+        table.add_row("published baseline", f"{by_report.validation:.4f}", f"{by_report.test:.4f}")
     for row in rows_of(results.ranked) if retrained is None else []:
         if row["number"] == 0 or row["number"] == results.ranked["number"].iloc[0]:
             name = "baseline, trial 0" if row["number"] == 0 else f"trial {row['number']}"
@@ -110,10 +111,10 @@ def _files(results: Results) -> list[str]:
     """Return where everything is, and a command that goes further."""
     folder = results.paths.folder
     if results.retrained:
-        options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name]
+        options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name, *results.record.named_again]
         more = ["python", "-m", "tune_fmnist.search", *options, "--trials", str(2 * results.record.trials)]
     else:
-        more = ["python", "-m", "tune_fmnist.retrain", str(folder)]
+        more = ["python", "-m", "tune_fmnist.retrain", str(folder), *results.record.named_again]
     return [
         f"tables, model and report: {folder}; open {results.paths.page}",
         f"next: {shlex.join(more)}",

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from tune_fmnist.base.vocabulary import BASELINE_REPORT, PUBLISHED, STATUSES
-from tune_fmnist.models.config import baseline
+from tune_fmnist.base.vocabulary import BASELINE_REPORT, PUBLISHED, STATUSES, Published
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,20 +82,29 @@ def configuration_name(rank: int | None, *, is_baseline: bool = False, is_start:
     return f"{name} (rank {rank})" if name else f"rank {rank}"
 
 
-def settings(row: Mapping[str, Any]) -> str:
-    """Return in words where the ``config_*`` cells of a row differ from the baseline."""
-    first = baseline(row["config_model"]).model_dump()
+def settings(row: Mapping[str, Any], record: SearchRecord) -> str:
+    """Return in words where the ``config_*`` cells of a row differ from the search's baseline."""
+    first = record.baseline
     changed = {key: row[f"config_{key}"] for key, value in first.items() if row[f"config_{key}"] != value}
     return ", ".join(f"{key} {plain(value)}" for key, value in changed.items()) or "the baseline's settings"
 
 
 def baseline_source(record: SearchRecord) -> str:
     """Return where the baseline of a search comes from."""
+    if record.is_own:
+        return f"{record.model} with the defaults of its signature"
     return f'the {record.model.upper()} of the report "{BASELINE_REPORT}"'
+
+
+def published(record: SearchRecord) -> Published | None:
+    """Return the accuracies that were published for the baseline of a search; None for a network of the user's own."""
+    return PUBLISHED.get(record.model)
 
 
 def baseline_definition(record: SearchRecord) -> str:
     """Return in a sentence what the baseline of a search is, and the accuracies that were published for it."""
+    if record.is_own:
+        return f"Baseline: {baseline_source(record)}, and the usual training."
     published = PUBLISHED[record.model]
     return (
         f"Baseline: {baseline_source(record)}, which published {percent(published.test)} in the test and "
@@ -121,7 +129,7 @@ def filled_up(unfinished: Sequence[str]) -> str | None:
 
 def smaller_than_published(record: SearchRecord) -> str | None:
     """Return in a sentence that a search used fewer images than the published figures did; None if it did not."""
-    if record.images >= PUBLISHED_IMAGES:
+    if record.is_own or record.images >= PUBLISHED_IMAGES:
         return None
     return (
         f"The published figures are of {PUBLISHED_IMAGES:,} training images; this search used {record.images:,}, "

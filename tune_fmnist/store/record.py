@@ -12,7 +12,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.files import SCHEMA_VERSION, check_version, publish
-from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName, SearchState
+from tune_fmnist.base.vocabulary import SchedulerName, SearcherName, SearchState
+from tune_fmnist.models.config import BUILT_IN, Config, ModelName, baseline
 from tune_fmnist.store.migration import record_from_version_1
 from tune_fmnist.store.paths import SearchPaths
 
@@ -105,6 +106,7 @@ class Settings(_Part):
         seed: of the searcher, and with a trial's number of the trial.
         split_seed: of the split and the subset; None where an earlier release wrote the record, which used ``seed``.
         limit_train: images of the subset, None for all.
+        signature: of a network of the user's own: what it is built with, as JSON schema has it; empty for ann and cnn.
     """
 
     model: ModelName
@@ -117,11 +119,30 @@ class Settings(_Part):
     scheduler: SchedulerSettings
     retrain_plan: RetrainPlan
     space: dict[str, Any]
+    signature: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def images_seed(self) -> int:
         """The seed of the split and of the subset."""
         return self.seed if self.split_seed is None else self.split_seed
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is the user's own, which this process need not know."""
+        return self.model not in BUILT_IN
+
+    @property
+    def named_again(self) -> list[str]:
+        """Options that a command needs beside the search's folder: no file makes a program import a network."""
+        return ["--model", self.model] if self.is_own else []
+
+    @property
+    def baseline(self) -> dict[str, Any]:
+        """The values of the baseline's configuration, by name."""
+        if not self.is_own:
+            return baseline(self.model).model_dump()
+        defaults = {name: about["default"] for name, about in self.signature.items()}
+        return Config(model=self.model).model_dump() | defaults
 
 
 class SearchRecord(Settings):

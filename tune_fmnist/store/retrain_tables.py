@@ -58,7 +58,8 @@ class RetrainTables:
         rows = self._tables["retrains"].to_pylist()
         ranked = [row | {"rank": ranks.get(row["config_id"])} for row in rows]
         self._ranks_changed = ranked != rows
-        self._tables["retrains"] = tables.to_table(ranked, tables.RETRAINS)
+        self._schema = tables.with_config(tables.RETRAINS, type(self._best.config))
+        self._tables["retrains"] = tables.to_table(ranked, self._schema)
         self._done = {(row["config_id"], row["seed"]) for row in rows}
         if saved_config(paths.best) != self._best.config:
             # It ranked lower when it was retrained, so that its model was not kept.
@@ -94,7 +95,7 @@ class RetrainTables:
         self._publish("retrain_epochs", tables.to_table(epochs, tables.RETRAIN_EPOCHS), instead_of=job.key)
         if job.key == self._best.key:
             save(result.weights, job.config, self._paths.best)
-        self._publish("retrains", tables.to_table([same | _row(job, result)], tables.RETRAINS), instead_of=job.key)
+        self._publish("retrains", tables.to_table([same | _row(job, result)], self._schema), instead_of=job.key)
         self._done.add(job.key)
 
     def _finish_read(self, job: RetrainJob) -> None:

@@ -1,7 +1,8 @@
 """The Parquet tables of a search: their Arrow schemas, and how they are checked, written and read.
 
 Each schema serves both families, so that ``results/*/trials.parquet`` reads as one table: a ``config_*`` column that
-the row's family does not have is null.  A column's description stands in its field's metadata under ``description``.
+the row's family does not have is null.  A network of the user's own adds columns of its own at the end.  A
+column's description stands in its field's metadata under ``description``.
 The file's metadata hold the schema version under ``schema_version``, the classes' names, in order, under ``classes``, a
 checksum of the whole file under ``checksum``; each page of values has its own, which any reader can verify.
 """
@@ -12,16 +13,17 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic.fields import FieldInfo
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import SCHEMA_VERSION, check_version, publish
 from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import FASHION_MNIST, ORIGINS, STATUSES
-from tune_fmnist.models.config import FAMILIES, Config
+from tune_fmnist.models.config import BUILT_IN, Config
 from tune_fmnist.store.migration import table_from_version_1
 
 _VERSION_KEY: Final = b"schema_version"
@@ -30,7 +32,7 @@ _CHECKSUM_KEY: Final = "checksum"
 _NO_CHECKSUM: Final = b"crc32:--------"
 """Stands in the file while its checksum is computed."""
 
-_ARROW_TYPES: Final = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+_ARROW_TYPES: Final[dict[Any, pa.DataType]] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 _UTC: Final = pa.timestamp("us", tz="UTC")
 
 
@@ -40,17 +42,28 @@ def _field(name: str, kind: pa.DataType, description: str, *, optional: bool = F
 
 def _config_fields() -> list[pa.Field]:
     fields: dict[str, pa.Field] = {}
-    for family in FAMILIES.values():
-        for key, info in family.model_fields.items():
-            kind = _ARROW_TYPES.get(info.annotation, pa.string()) if isinstance(info.annotation, type) else pa.string()
-            owners = [name for name, other in FAMILIES.items() if key in other.model_fields]
-            fields[f"config_{key}"] = _field(
-                f"config_{key}",
-                kind,
-                f"configuration: {key}, of {' and '.join(owners)}",
-                optional=len(owners) < len(FAMILIES),
-            )
+    for config in BUILT_IN.values():
+        for key, info in config.model_fields.items():
+            owners = [name for name, other in BUILT_IN.items() if key in other.model_fields]
+            fields[f"config_{key}"] = _config_field(key, info, owners, optional=len(owners) < len(BUILT_IN))
     return list(fields.values())
+
+
+def _config_field(key: str, info: FieldInfo, owners: Iterable[str], *, optional: bool) -> pa.Field:
+    choices = get_args(info.annotation)
+    kind = _ARROW_TYPES.get(type(choices[0]) if choices else info.annotation, pa.string())
+    return _field(f"config_{key}", kind, f"configuration: {key}, of {' and '.join(owners)}", optional=optional)
+
+
+def with_config(schema: pa.Schema, config: type[Config]) -> pa.Schema:
+    """Return a schema with the ``config_*`` columns that only this family has, at the end."""
+    fields = config.model_fields.items()
+    own = [
+        _config_field(key, info, [config.model_fields["model"].default], optional=True)
+        for key, info in fields
+        if f"config_{key}" not in schema.names
+    ]
+    return pa.schema([*schema, *own])
 
 
 def config_columns(config: Config) -> dict[str, Any]:
@@ -289,10 +302,20 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
         if (count := table.column_names.count(name)) != 1:
             what = f"column found {count} times" if count else "column not found"
             raise InputError(what, file=path, key=name, hint="restore the table or search again")
+    found = _with_columns_of(schema, table.schema)
     try:
-        return checked(table.select(schema.names).cast(schema), schema)
+        return checked(table.select(found.names).cast(found), found)
     except (pa.ArrowException, ValueError) as error:
         raise _unreadable(path, error) from None
+
+
+def _with_columns_of(schema: pa.Schema, found: pa.Schema) -> pa.Schema:
+    """Return a schema with a table's columns of a network of the user's own, which is not asked for them."""
+    if "config_model" not in schema.names:
+        return schema
+    kinds = {*_ARROW_TYPES.values(), pa.string()}
+    own = (field for field in found if field.name.startswith("config_") and field.name not in schema.names)
+    return pa.schema([*schema, *(field.with_nullable(True) for field in own if field.type in kinds)])
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -16,13 +16,13 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import STORAGE_PATIENCE_SECONDS, is_full
 from tune_fmnist.base.metrics import DIVERGED_SCORE, score_of
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED, Status
-from tune_fmnist.models.config import config_id
+from tune_fmnist.models.config import config_id, family
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.jobs import EpochResult, TrialJob
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import counts, ranked
 from tune_fmnist.store.record import SearchRecord
-from tune_fmnist.store.tables import EPOCHS, TRIALS, config_columns, read, to_table, write
+from tune_fmnist.store.tables import EPOCHS, TRIALS, config_columns, read, to_table, with_config, write
 
 PUBLISH_SECONDS: Final = 1.0
 """Least time between two publications of the tables."""
@@ -66,7 +66,8 @@ class TrialTables:
         self.best: Row | None = None
         self._accuracies: defaultdict[int, list[float]] = defaultdict(list)
         self.trouble: str | None = None
-        self._settled, self._epochs = to_table([], TRIALS), to_table([], EPOCHS)
+        self._schema = with_config(TRIALS, family(record.model))
+        self._settled, self._epochs = to_table([], self._schema), to_table([], EPOCHS)
         self._new_epochs: list[Row] = []
         self._live: set[int] = set()
         self._ended: list[int] = []
@@ -277,9 +278,9 @@ class TrialTables:
         self._new_epochs.clear()
         # The rows of trials that have ended are converted once, not each time.
         ended = [self.trials[number] for number in self._ended]
-        settled = pa.concat_tables([self._settled, to_table(ended, TRIALS)])
+        settled = pa.concat_tables([self._settled, to_table(ended, self._schema)])
         write(self._epochs, self._paths.epochs)
-        write(pa.concat_tables([settled, to_table(self.running, TRIALS)]).sort_by("number"), self._paths.trials)
+        write(pa.concat_tables([settled, to_table(self.running, self._schema)]).sort_by("number"), self._paths.trials)
         self._settled = settled
         # Only now does a trial that has ended no longer need its checkpoints.
         for number in self._ended:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.models.config import Config
-from tune_fmnist.models.networks import CLASS_COUNT, build
+from tune_fmnist.models.networks import CLASS_COUNT, build, computes_in_copy
 from tune_fmnist.training.augmentation import augment
 from tune_fmnist.training.cuda_graph import CapturedSteps
 from tune_fmnist.training.device import DeviceImages, autocast
@@ -31,7 +31,10 @@ _CHECK_EVERY = 100
 
 
 State = dict[str, Tensor]
-"""What a training resumes from: the weights and the optimizer's memory, float32, each as one vector."""
+"""What a training resumes from: the weights and the optimizer's memory, float32, each as one vector, and buffers."""
+
+_BUFFER = "buffer."
+"""Before the name of a buffer of the network, such as a batch norm's running mean."""
 
 
 class EpochMetrics(NamedTuple):
@@ -56,10 +59,11 @@ class EpochMetrics(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A trained model, in evaluation mode, and the result of its last epoch."""
+    """A trained model, in evaluation mode, the result of its last epoch, and how many parameters were trained."""
 
     model: nn.Module
     last: EpochMetrics
+    parameters: int
 
 
 def fit(
@@ -77,8 +81,9 @@ def fit(
 ) -> Fitted:
     """Train a model of ``config`` for ``epochs`` epochs, or until its loss is no longer finite.
 
-    Each epoch draws from a generator of its own, seeded with ``seed`` and the epoch's number, so that the weights and
-    the optimizer's memory are all that a training needs to resume, to the bit.
+    Each epoch draws from a generator of its own, seeded with ``seed`` and the epoch's number, so that the weights, the
+    optimizer's memory and the network's buffers are all that a training needs to resume, to the bit.  A network that
+    draws random numbers draws them from PyTorch, or they are not the same again.
 
     Args:
         config: what to train and how.
@@ -98,9 +103,12 @@ def fit(
     # Epoch 0 draws the weights.
     torch.manual_seed(derived_seed(seed, 0))
     model = build(config).to(device).to(memory_format=torch.channels_last)
-    optimizer = Optimizer(model, config, train.images.dtype)
+    optimizer = Optimizer(model, config, train.images.dtype if computes_in_copy(model) else torch.float32)
+    buffers = _buffers(model)
     if state is not None:
         optimizer.restore(state)
+        for name, buffer in buffers.items():
+            buffer.copy_(torch.as_tensor(state[name]))
     steps_per_epoch = math.ceil(len(train.labels) / config.batch_size)
     loop = _EpochLoop(config, model, optimizer, train)
     for epoch in range(after + 1, epochs + 1):
@@ -128,11 +136,28 @@ def fit(
             train_seconds=trained - started,
             eval_seconds=time.perf_counter() - trained,
         )
-        on_epoch(metrics, optimizer.state())
+        on_epoch(metrics, optimizer.state() | buffers)
         if metrics.diverged:
             break
     optimizer.release()
-    return Fitted(model.eval(), metrics)
+    return Fitted(model.eval(), metrics, optimizer.state()["weights"].numel())
+
+
+def _buffers(model: nn.Module) -> State:
+    """Return what a network remembers besides its weights, as far as it is saved with them."""
+    saved = model.state_dict()
+    return {_BUFFER + name: buffer for name, buffer in model.named_buffers() if name in saved}
+
+
+def forward(model: nn.Module, images: Tensor) -> Tensor:
+    """Return a network's logits for images in the computing type; see ``computes_in_copy``."""
+    logits: Tensor
+    if computes_in_copy(model):
+        logits = model(images)
+    else:
+        with autocast(images):
+            logits = model(images.float())
+    return logits
 
 
 def predict(model: nn.Module, data: DeviceImages) -> Tensor:
@@ -140,7 +165,7 @@ def predict(model: nn.Module, data: DeviceImages) -> Tensor:
     model.eval()
     size = EVAL_BATCH if data.images.device.type == "cpu" else GPU_EVAL_BATCH
     with torch.inference_mode(), autocast(data.images):
-        return torch.cat([model(batch) for batch in torch.split(data.images, size)]).float()
+        return torch.cat([forward(model, batch) for batch in torch.split(data.images, size)]).float()
 
 
 def score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -161,7 +186,7 @@ class _EpochLoop:
     def __init__(self, config: Config, model: nn.Module, optimizer: Optimizer, train: DeviceImages) -> None:
         self._config, self._model, self._optimizer, self._train = config, model, optimizer, train
         whole = len(train.labels) // config.batch_size
-        captured = whole > 0 and _can_be_captured(config, train.images.device)
+        captured = whole > 0 and _can_be_captured(config, train.images.device) and computes_in_copy(model)
         self._captured = CapturedSteps(self._step, whole, config.batch_size, train.images.device) if captured else None
 
     def run(self, rates: list[float]) -> tuple[float, float]:
@@ -186,6 +211,9 @@ class _EpochLoop:
                 rates[steps:], torch.split(order[done:], size), torch.split(targets[done:], size), strict=False
             )
             for step, (rate, batch, of_batch) in enumerate(batches):
+                if len(batch) == 1 < size and not computes_in_copy(self._model):
+                    # A batch norm cannot train on one image.
+                    break
                 logits.append(self._step(batch, of_batch, rate))
                 if _diverged(step, logits[-1]):
                     break
@@ -196,7 +224,7 @@ class _EpochLoop:
         images = self._train.images.index_select(0, batch)
         if self._config.flip or self._config.shift:
             images = augment(images, self._config)
-        output = self._model(images)
+        output = forward(self._model, images)
         logits: Tensor = output.detach()
         # The gradient of the mean cross entropy, written out: through autograd it takes a tenth of the ANN's step.
         gradient = torch.softmax(logits, 1, dtype=torch.float32).sub_(targets).div_(len(batch))

@@ -22,13 +22,14 @@ class Optimizer:
     ANN's, and their first instance imports the compiler, which takes more than a second.
 
     Args:
-        model: whose parameters are to be trained; they are views of this object's vectors until ``release``.
+        model: whose parameters are to be trained, unless they are frozen; these are views of this object's vectors
+            until ``release``.
         config: the optimizer and its settings.
         dtype: the computing type.
     """
 
     def __init__(self, model: nn.Module, config: Config, dtype: torch.dtype) -> None:
-        self._parameters: list[Tensor] = list(model.parameters())
+        self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self._config = config
         self._master = torch.empty(sum(p.numel() for p in self._parameters), device=self._parameters[0].device)
         for view, parameter in zip(self._views(self._master), self._parameters, strict=True):

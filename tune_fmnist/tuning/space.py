@@ -12,8 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from tune_fmnist.base.errors import InputError, KeyPath, invalid
-from tune_fmnist.base.vocabulary import ModelName
-from tune_fmnist.models.config import FAMILIES, Config, Strict, to_config
+from tune_fmnist.models.config import Config, ModelName, Strict, baseline, family, to_config
 
 Value = bool | int | float | str
 
@@ -129,11 +128,11 @@ class Space(Strict):
         wanted = config.model_dump()
         chosen = self._walk(lambda name, parameter: wanted[name])
         inside = all(self.parameters[name].contains(value) for name, value in chosen.items())
-        defaults = FAMILIES[self.model]().model_dump()
+        defaults = baseline(self.model).model_dump()
         return chosen if inside and {**defaults, **self.fixed, **chosen} == wanted else None
 
     def _walk(self, choose: Callable[[str, Parameter], Value]) -> dict[str, Value]:
-        settled: dict[str, Value] = {**FAMILIES[self.model]().model_dump(), **self.fixed}
+        settled: dict[str, Value] = {**baseline(self.model).model_dump(), **self.fixed}
         chosen: dict[str, Value] = {}
         for name, parameter in self.parameters.items():
             if all(settled[key] == value for key, value in parameter.when.items()):
@@ -146,17 +145,26 @@ class Space(Strict):
 
 
 def from_values(values: Mapping[str, Any], *, file: str | None = None) -> Space:
-    """Turn what TOML or JSON gave into a space.
+    """Turn what TOML or JSON gave into a space of a family that this process knows.
+
+    Raises:
+        InputError: naming the file, the first bad key and its value.
+    """
+    space = recorded(values, file=file)
+    _check_against_family(space, file)
+    return space
+
+
+def recorded(values: Mapping[str, Any], *, file: str | None = None) -> Space:
+    """Turn what a search recorded into a space to look at, whether its family is known here or not.
 
     Raises:
         InputError: naming the file, the first bad key and its value.
     """
     try:
-        space = Space.model_validate(dict(values))
+        return Space.model_validate(dict(values))
     except ValidationError as error:
         raise invalid(error, file=file, known=_known_keys, name=_key) from None
-    _check_against_family(space, file)
-    return space
 
 
 def _known_keys(path: KeyPath) -> Collection[str]:
@@ -223,9 +231,10 @@ def to_json(space: Space) -> dict[str, Any]:
 
 def _check_against_family(space: Space, file: str | None) -> None:
     """Refuse parameters that the family does not have, cannot take at their bounds, or that contradict each other."""
+    family(space.model, file=file)
     _check_names(space, file)
     _accept(space, {}, "fixed", file)
-    settled: dict[str, Value] = {**FAMILIES[space.model]().model_dump(), **space.fixed}
+    settled: dict[str, Value] = {**baseline(space.model).model_dump(), **space.fixed}
     earlier = settled.keys() - space.parameters.keys()
     for name, parameter in space.parameters.items():
         _check_condition(space, name, earlier, settled, file)
@@ -236,7 +245,7 @@ def _check_against_family(space: Space, file: str | None) -> None:
 
 
 def _check_names(space: Space, file: str | None) -> None:
-    fields = FAMILIES[space.model].model_fields
+    fields = family(space.model).model_fields
     known = ", ".join(sorted(fields.keys() - {"model"}))
     for section, names in (("parameters", space.parameters), ("fixed", space.fixed)):
         for name in names:

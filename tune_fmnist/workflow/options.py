@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,13 +12,19 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tune_fmnist.base.errors import InputError, invalid
-from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName
+from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
+from tune_fmnist.models.config import BUILT_IN, Config, ModelName, family
+from tune_fmnist.models.own import named, signature
 from tune_fmnist.store.record import RetrainPlan, SchedulerSettings, SearcherSettings, SearchRecord, Settings
 from tune_fmnist.tuning import methods
+from tune_fmnist.tuning.own_space import space_of
 from tune_fmnist.tuning.space import Space, check_steps, default_space, from_values, read_space, to_json
 
-DEFAULT_SIZE: Final[dict[ModelName, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 5)}
+DEFAULT_SIZE: Final[dict[str, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 5)}
 """Trials and epochs of a search of about ten minutes on two cores, confirmations and retrains included."""
+
+OWN_SIZE: Final = (20, 9)
+"""Trials and epochs of a search of a network of the user's own, of which nobody knows how long an epoch takes."""
 
 CONFIRM: Final = 2
 """Confirmations of each candidate if the option is not given: with one, nobody knows how much a seed matters."""
@@ -140,9 +147,10 @@ def new_settings(options: Options) -> tuple[Settings, Space]:
         InputError: there is no model, or the space is not one of the model's.
     """
     if options.model is None:
-        raise InputError("missing", key="--model", hint="use ann or cnn")
-    trials, max_epochs = DEFAULT_SIZE[options.model]
-    space = _space(options, options.model)
+        raise InputError("missing", key="--model", hint="use ann, cnn, or MODULE:CLASS of your own")
+    config = named(options.model)
+    trials, max_epochs = DEFAULT_SIZE.get(options.model, OWN_SIZE)
+    space = _space(options, config)
     settings = Settings(
         model=options.model,
         seed=options.seed or 0,
@@ -159,6 +167,7 @@ def new_settings(options: Options) -> tuple[Settings, Space]:
             confirm=CONFIRM if options.confirm is None else options.confirm,
         ),
         space=to_json(space),
+        signature=signature(config),
     )
     return settings, space
 
@@ -193,7 +202,7 @@ def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space
     Raises:
         InputError: the options contradict the record, or the recorded space cannot be used.
     """
-    space = from_values(record.space, file=str(file))
+    space = recorded_space(options, record, file)
     known: Mapping[str, Any] = {
         "model": record.model,
         "max_epochs": record.max_epochs,
@@ -212,7 +221,7 @@ def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space
             raise _contradiction(f"{given!r} is not the search's {value!r}", name, file)
     if options.trials is not None and options.trials < record.trials:
         raise _contradiction(f"{options.trials} trials are fewer than the search's {record.trials}", "trials", file)
-    if options.space is not None and _space(options, record.model) != space:
+    if options.space is not None and _space(options, family(record.model)) != space:
         raise _contradiction("is not the search's space", "space", file)
     record.trials = options.trials or record.trials
     plan = record.retrain_plan
@@ -225,13 +234,44 @@ def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space
     return space
 
 
+def recorded_space(options: Options, record: SearchRecord, file: Path) -> Space:
+    """Return the space of a recorded search, of whose network the options must name the code.
+
+    Raises:
+        InputError: they do not, or name another one, its signature is another one now, or the space cannot be used.
+    """
+    if record.model not in BUILT_IN:
+        if options.model is None:
+            what = f"missing: the search is one of {record.model}, and no file makes this program import anything"
+            raise InputError(what, file=file, key="--model", hint=f"give --model {record.model} again")
+        if options.model == record.model:
+            _check_signature(signature(named(record.model)), record, file)
+    if options.model not in (None, record.model):
+        raise _contradiction(f"{options.model!r} is not the search's {record.model!r}", "model", file)
+    return from_values(record.space, file=str(file))
+
+
+def _check_signature(now: Mapping[str, Any], record: SearchRecord, file: Path) -> None:
+    then = record.signature
+    for name in sorted({*then, *now}):
+        if then.get(name) != now.get(name):
+            changed = "is new" if name not in then else "is gone" if name not in now else "has changed"
+            was, is_now = (json.dumps(of[name]) if name in of else "missing" for of in (then, now))
+            what = f"the parameter {name!r} of {record.model} {changed} since: {was} then, {is_now} now"
+            raise InputError(what, file=file, key="signature", hint="restore the signature, or begin a new search")
+
+
 def _contradiction(what: str, name: str, file: Path) -> InputError:
     return InputError(what, file=file, key=option(name), hint="leave it out, or begin a new search")
 
 
-def _space(options: Options, model: ModelName) -> Space:
+def _space(options: Options, config: type[Config]) -> Space:
+    model = config.model_fields["model"].default
+    file = None
     if isinstance(options.space, dict):
-        file, space = None, from_values({"model": model, **options.space}, file="space")
+        space = from_values({"model": model, **options.space}, file="space")
+    elif options.space is None and model not in BUILT_IN:
+        space = space_of(config)
     else:
         file = options.space or default_space(model)
         space = read_space(file)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from tune_fmnist.base.vocabulary import RUNNING
+from tune_fmnist.models.own import name_given
 from tune_fmnist.reporting.progress import console
 from tune_fmnist.store import tables
 from tune_fmnist.store.record import RetrainPlan
@@ -17,12 +18,15 @@ from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options,
 from tune_fmnist.workflow.session import Session, open_existing, present, something_is_pending
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from tune_fmnist.reporting.results import Results
 
 
 def retrain(
     folder: Path | str,
     *,
+    model: str | type[nn.Module] | None = None,
     confirm: int = CONFIRM,
     top_k: int = TOP_K,
     retrain_seeds: int = RETRAIN_SEEDS,
@@ -36,6 +40,7 @@ def retrain(
 
     Args:
         folder: of the search.
+        model: the class of a network of your own, or ``"MODULE:CLASS"``; a search of ``ann`` or ``cnn`` knows it.
         confirm: train each candidate for the retrains so many times again, with other seeds; 0 ranks by the trials.
         top_k: how many of the best configurations, besides the baseline.
         retrain_seeds: seeds of each.
@@ -50,6 +55,7 @@ def retrain(
     """
     with python_names():
         options = Options.of(
+            model=name_given(model),
             confirm=confirm,
             top_k=top_k,
             retrain_seeds=retrain_seeds,

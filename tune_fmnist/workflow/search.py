@@ -16,11 +16,14 @@ from tune_fmnist.base import provenance, signals
 from tune_fmnist.base.errors import InputError, unknown
 from tune_fmnist.base.files import is_full
 from tune_fmnist.base.metrics import SCORED_EPOCHS
-from tune_fmnist.base.vocabulary import ModelName, SchedulerName, SearcherName
+from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
+from tune_fmnist.models.own import name_given
 from tune_fmnist.reporting.progress import console
 from tune_fmnist.store.confirmation_table import read_confirmations
+from tune_fmnist.store.record import SearchRecord
 from tune_fmnist.store.retrain_tables import read_tables
 from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.tuning.own_space import to_toml
 from tune_fmnist.workflow.options import Options, python_names
 from tune_fmnist.workflow.session import (
     Session,
@@ -34,11 +37,13 @@ from tune_fmnist.workflow.session import (
 )
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from tune_fmnist.reporting.results import Results
 
 
 def search(
-    model: ModelName | None = None,
+    model: str | type[nn.Module] | None = None,
     *,
     space: Path | str | Mapping[str, Any] | None = None,
     trials: int | None = None,
@@ -72,10 +77,11 @@ def search(
     """Search a model's hyperparameters, confirm the best, retrain and test them, and leave tables and a page.
 
     Args:
-        model: ``ann`` or ``cnn``; a resumed search knows it.
+        model: ``ann``, ``cnn``, or a network of your own: its class, or ``"MODULE:CLASS"``; a resumed search of ``ann``
+            or ``cnn`` knows it.
         space: a TOML file, or a dict of its content; the model's default space if None.
-        trials: how many [ann 40, cnn 12].
-        max_epochs: epochs of the longest trial [ann 27, cnn 5].
+        trials: how many [ann 40, cnn 12, own 20].
+        max_epochs: epochs of the longest trial [ann 27, cnn 5, own 9].
         time_budget: end the search after so many seconds, or ``"90s"``, ``"10m"``, ``"2h"``.
         searcher: ``gp``, ``tpe`` or ``random`` [gp].
         scheduler: ``asha`` stops poor trials early, ``fifo`` none [asha].
@@ -110,7 +116,7 @@ def search(
         for name_of_other in others:
             raise unknown(name_of_other, [*Options.model_fields, "out"])
         options = Options.of(
-            model=model,
+            model=name_given(model),
             space=dict(space) if isinstance(space, Mapping) else space,
             trials=trials,
             max_epochs=max_epochs,
@@ -207,6 +213,9 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
         f"{'resuming' if resumes else 'search'} {record.name}: {record.trials} trials of up to "
         f"{record.max_epochs} epochs, {record.searcher.name} and {record.scheduler.name}, seed {record.seed}"
     )
+    if record.is_own and not resumes and session.options.space is None:
+        session.out.print("searched, by the signature; change it with --space FILE, a file that begins so:")
+        session.out.print(to_toml(session.space), markup=False, highlight=False, soft_wrap=True)
     searched = record.trials - 1 - len(session.space.start)
     searcher = record.searcher
     if searcher.name != "random" and searched + 1 <= searcher.n_startup_trials:
@@ -239,10 +248,10 @@ def _say_how_to_resume(session: Session, trials: TrialTables) -> None:
         f"interrupted; the tables in {folder} hold {len(trials.trials)} trials and {trials.epochs} epochs"
     )
     # Without line ends of its own, what is longer than the screen can be copied whole.
-    session.out.print(f"next: {_to_resume(folder)}", soft_wrap=True)
+    session.out.print(f"next: {_to_resume(folder, session.record)}", soft_wrap=True)
 
 
-def _to_resume(folder: Path) -> str:
+def _to_resume(folder: Path, record: SearchRecord) -> str:
     """Return the command that goes on with a search, to be pasted into a shell."""
-    options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name]
+    options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name, *record.named_again]
     return shlex.join(["python", "-m", "tune_fmnist.search", *options])

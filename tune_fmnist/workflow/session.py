@@ -19,6 +19,8 @@ from tune_fmnist.base import signals
 from tune_fmnist.base.errors import FailedError, InputError
 from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import FAILED, FASHION_MNIST
+from tune_fmnist.models.config import baseline
+from tune_fmnist.models.own import OwnConfig
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.utilisation import utilisation
 from tune_fmnist.runtime import preflight
@@ -33,8 +35,8 @@ from tune_fmnist.store.record import RetrainPlan, SearchRecord, now
 from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.selection import choose, confirmations
-from tune_fmnist.tuning.space import Space, from_values
-from tune_fmnist.workflow.options import Options, new_settings, resume_settings, resumed_name
+from tune_fmnist.tuning.space import Space
+from tune_fmnist.workflow.options import Options, new_settings, recorded_space, resume_settings, resumed_name
 
 
 @dataclass
@@ -90,6 +92,7 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
             raise InputError(what, file=str(mirror.folder), key="--name", hint=hint)
         source, images = _images(options.data_root, settings.limit_train, settings.images_seed, out)
         split = data.split(images, settings.images_seed)
+        _try(settings.model, split)
         if settings.retrain_plan.wanted:
             # The test set is proven now, for it is read only when the search is over.
             data.verify(source)
@@ -153,6 +156,7 @@ def open_resumed(options: Options, out: Console) -> Iterator[Session]:
         space = resume_settings(options, record, paths.search)
         record.storage = str(mirror.storage) if mirror else None
         source, images, split = _same_images(options, record, paths, out)
+        _try(record.model, split)
         if record.retrain_plan.wanted:
             data.verify(source)
         yield Session(options, record, space, paths, mirror, source, images, split, out)
@@ -175,10 +179,21 @@ def open_existing(folder: Path, options: Options, out: Console) -> Iterator[Sess
         held.enter_context(only_writer(paths))
         # Whoever held it until now may have changed it.
         record = SearchRecord.read(paths)
-        space = from_values(record.space, file=str(paths.search))
+        space = recorded_space(options, record, paths.search)
         source, images, split = _same_images(options, record, paths, out)
+        _try(record.model, split)
         data.verify(source)
         yield Session(options, record, space, paths, mirror, source, images, split, out)
+
+
+def _try(model: str, split: data.Split) -> None:
+    """Train a network of the user's own for one step; errors as of ``first_step.check``."""
+    config = baseline(model)
+    if isinstance(config, OwnConfig):
+        # Torch takes two seconds to import, and is there already where there is such a network.
+        from tune_fmnist.training import first_step
+
+        first_step.check(config, split.train)
 
 
 def _images(root: Path | None, limit: int | None, seed: int, out: Console) -> tuple[data.Source, data.Images]:

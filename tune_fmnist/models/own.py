@@ -1,0 +1,227 @@
+"""A network of the user's own: the family that is made from its signature, and where it is found."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+
+from tune_fmnist.base.errors import InputError, invalid
+from tune_fmnist.models.config import BUILT_IN, Config, add_family, family, is_own_name
+
+OPTION: Final = "--model"
+
+_SCALARS: Final = (bool, int, float, str)
+
+GIVEN: Final = ("input_shape", "classes")
+"""Parameters of a network that say what the images are; they are filled in where the signature names them."""
+
+
+class OwnConfig(Config):
+    """What the configurations of all networks of users have in common.
+
+    Attributes:
+        network: the class that is searched, a ``torch.nn.Module``.
+    """
+
+    # Its fields are named by the user.
+    model_config = ConfigDict(protected_namespaces=(), validate_default=True)
+
+    network: ClassVar[type[Any]]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the network is built with, besides what the images are."""
+        return {name: value for name, value in self if name not in Config.model_fields}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Its type exists in this process only; the network itself is pickled by its name, or whole from a script.
+        return _again, (type(self).network, self.model_dump())
+
+
+def _again(network: type[Any], values: dict[str, Any]) -> Config:
+    return of_network(network).model_validate(values)
+
+
+def named(model: str) -> type[Config]:
+    """Return the family of ``ann``, ``cnn`` or ``MODULE:CLASS``, whose module is imported if it is not yet.
+
+    The module is looked for in the folder of the command first.  Only what the user names may be given.
+
+    Raises:
+        InputError: there is no such family, module or class, or the class cannot be searched.
+    """
+    try:
+        return family(model)
+    except InputError:
+        if not is_own_name(model):
+            raise
+        return of_network(_imported(*model.split(":")), model)
+
+
+def of_network(network: type[Any], name: str | None = None) -> type[OwnConfig]:
+    """Return the family of a class; its configurations have the training settings and what its signature names.
+
+    Args:
+        network: a ``torch.nn.Module`` whose ``__init__`` has typed keyword arguments with defaults.
+        name: ``MODULE:CLASS``; as Python knows the class if None.
+
+    Raises:
+        InputError: the class cannot be searched; it names file and line.
+    """
+    name = name or name_of(network)
+    try:
+        known = family(name)
+    except InputError:
+        pass
+    else:
+        if issubclass(known, OwnConfig) and known.network is network:
+            return known
+    _check_class(network)
+    fields: dict[str, Any] = {"model": (Literal[name], name)}
+    try:
+        hints = get_type_hints(network.__init__, include_extras=True)
+    except NameError as error:
+        raise _unsuitable(network, f"its types cannot be resolved ({error})", "import what they name") from None
+    for parameter in _parameters(network):
+        if parameter.name not in GIVEN:
+            fields[parameter.name] = (_kind(network, parameter, hints), parameter.default)
+    try:
+        made = create_model(network.__name__, __base__=OwnConfig, **fields)
+        made.network = network
+        made()  # type: ignore[call-arg]
+    except ValidationError as error:
+        wrong = invalid(error)
+        raise _unsuitable(network, f"the default of {wrong.key}: {wrong.what}", wrong.hint) from None
+    except (PydanticUserError, TypeError) as error:
+        raise _unsuitable(network, f"its signature cannot be read ({error})", "see docs/own-model.md") from None
+    add_family(name, made)
+    return made
+
+
+def name_given(model: str | type[Any] | None) -> str | None:
+    """Return the name of a family that is given by its name or as a class; errors as of ``of_network``."""
+    if model is None or isinstance(model, str):
+        return model
+    of_network(model)
+    return name_of(model)
+
+
+def name_of(network: type[Any]) -> str:
+    """Return ``MODULE:CLASS`` of a class; of one in a script, as another program would import it."""
+    module = network.__module__
+    if module == "__main__" and (file := getattr(sys.modules["__main__"], "__file__", None)):
+        module = Path(file).stem
+    return f"{module}:{network.__qualname__}"
+
+
+def signature(config: type[Config]) -> dict[str, Any]:
+    """Return the parameters of a network of one's own as JSON values: each one's type, bounds, choices and default."""
+    if not issubclass(config, OwnConfig):
+        return {}
+    properties = config.model_json_schema()["properties"]
+    return {
+        name: {key: value for key, value in about.items() if key != "title"}
+        for name, about in properties.items()
+        if name not in Config.model_fields
+    }
+
+
+def blame(error: BaseException, network: type[Any], when: str) -> InputError:
+    """Return what a network's code raised as one line that names the place in it."""
+    module = getattr(sys.modules.get(network.__module__), "__file__", None)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module]
+    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else _place(network)
+    what = f"{network.__name__} raised {type(error).__name__} {when}: {error}"
+    return InputError(what, file=where, key=OPTION, hint="run it alone, with the same input, to see the traceback")
+
+
+def _imported(module: str, attribute: str) -> type[Any]:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        # As `python -m` has it; the command of the package has its own folder there instead.
+        sys.path.insert(0, here)
+    try:
+        found: Any = import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        hint = f"run the command where {module.split('.')[0]} lies, or install it"
+        raise InputError(f"no module named {missing!r}", key=OPTION, hint=hint) from None
+    except Exception as error:  # noqa: BLE001 -- the user's own code may raise anything
+        what = f"{module} raised {type(error).__name__} when it was imported: {error}"
+        raise InputError(what, key=OPTION, hint=f"see `python -c 'import {module}'`") from None
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            hint = f"name a class that {found.__name__} has"
+            raise InputError(f"{found.__name__} has no {part!r}", file=_file(found), key=OPTION, hint=hint)
+        found = getattr(found, part)
+    return found  # type: ignore[no-any-return]
+
+
+def _check_class(network: type[Any]) -> None:
+    # Torch takes two seconds to import, and is there already if this is a network.
+    torch = sys.modules.get("torch")
+    if not inspect.isclass(network) or torch is None or not issubclass(network, torch.nn.Module):
+        what = f"{getattr(network, '__name__', network)!r} is not a class of torch.nn.Module"
+        raise InputError(what, file=_place(network), key=OPTION, hint="name the class, not an instance or a function")
+
+
+def _parameters(network: type[Any]) -> list[inspect.Parameter]:
+    if network.__init__ is sys.modules["torch"].nn.Module.__init__:
+        # That of torch.nn.Module takes anything, to refuse it.
+        return []
+    return list(inspect.signature(network).parameters.values())
+
+
+def _kind(network: type[Any], parameter: inspect.Parameter, hints: dict[str, Any]) -> Any:
+    """Return a parameter's type, or raise ``InputError`` if it cannot be searched or written to a table."""
+    name = parameter.name
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+        raise _unsuitable(network, f"{name!r} cannot be given by name", "use named parameters, without * or **")
+    if name in Config.model_fields:
+        raise _unsuitable(network, f"{name!r} is a training setting", "give the parameter another name")
+    if name.startswith("_") or name in dir(OwnConfig):
+        raise _unsuitable(network, f"{name!r} cannot be the name of a parameter", "give it another name")
+    if name not in hints:
+        raise _unsuitable(network, f"{name!r} has no type", f"write {name}: int, float, bool, str or Literal[...]")
+    if parameter.default is parameter.empty:
+        raise _unsuitable(network, f"{name!r} has no default", "give it one: the defaults are trial 0")
+    kind = hints[name]
+    bare = get_args(kind)[0] if hasattr(kind, "__metadata__") else kind
+    choices = get_args(bare) if get_origin(bare) is Literal else ()
+    if bare not in _SCALARS and not (choices and len({type(choice) for choice in choices} & set(_SCALARS)) == 1):
+        hint = "use int, float, bool, str or a Literal of one of them"
+        raise _unsuitable(network, f"{name!r} is a {getattr(bare, '__name__', bare)}", hint)
+    _check_column(network, name, type(choices[0]) if choices else bare)
+    return kind
+
+
+def _check_column(network: type[Any], name: str, kind: type) -> None:
+    """Refuse a name that is a column of another type in the tables of the package's own families."""
+    for other, config in BUILT_IN.items():
+        theirs = config.model_fields.get(name)
+        if theirs is not None and theirs.annotation is not kind:
+            what = f"{name!r} is {kind.__name__}, and {getattr(theirs.annotation, '__name__', '')} in tables of {other}"
+            raise _unsuitable(network, what, "give it another name or that type")
+
+
+def _unsuitable(network: type[Any], what: str, hint: str) -> InputError:
+    return InputError(f"{network.__name__}: {what}", file=_place(network), key=OPTION, hint=hint)
+
+
+def _place(network: Any) -> str | None:
+    """Return file and line of a class, None where Python does not know them."""
+    try:
+        return f"{inspect.getsourcefile(network)}:{inspect.getsourcelines(network)[1]}"
+    except (TypeError, OSError):
+        return None
+
+
+def _file(module: Any) -> str | None:
+    file: str | None = getattr(module, "__file__", None)
+    return file
