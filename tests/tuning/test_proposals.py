@@ -78,3 +78,16 @@ def test_several_slots_are_not_proposed_the_same() -> None:
         outcomes.append(Outcome(propose(number, outcomes).values, None))
     under_way = [tuple(outcome.values.values()) for outcome in outcomes[6:]]
     assert len(set(under_way)) == 4
+
+
+def test_integers_of_many_values_are_searched_up_to_their_bounds() -> None:
+    steps = {"type": "int", "low": 20, "high": 515, "step": 5}
+    octaves = {"type": "int", "low": 32, "high": 256, "log": True}
+    space = from_values({"model": "ann", "parameters": {"hidden1": steps, "hidden2": octaves}})
+    outcomes: list[Outcome] = []
+    for number in range(1, 15):
+        values = make_proposer(space, "gp")(number, outcomes).values
+        assert all(space.parameters[name].contains(value) for name, value in values.items())
+        outcomes.append(Outcome(values, int(values["hidden1"]) / 500 - abs(math.log2(int(values["hidden2"]) / 64))))
+    assert max(int(values["hidden1"]) for values, _ in outcomes) == 515
+    assert min(abs(int(values["hidden2"]) - 64) for values, _ in outcomes) <= 4

@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.base.vocabulary import Origin, SearcherName
 from tune_fmnist.store.record import SearcherSettings
-from tune_fmnist.tuning.space import CategoricalParameter, IntParameter, Parameter, Space, Value
+from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter, Space, Value
 from tune_fmnist.tuning.study import distribution_of
 
 Values = Mapping[str, Value]
@@ -52,6 +52,10 @@ SAMPLERS: Final[dict[SearcherName, Callable[..., BaseSampler]]] = {
     "gp": GPSampler,
     "random": RandomSampler,
 }
+
+
+_TRIED_ONE_BY_ONE: Final = 16
+"""Of an integer with at most so many values, Optuna's Gaussian process compares all."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,14 @@ def with_liars(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def drawn(space: Space, sampler: BaseSampler, outcomes: Sequence[Outcome]) -> Values:
-    """Return what a sampler suggests after these outcomes; one without an estimate is a trial under way."""
+    """Return what a sampler suggests after these outcomes; one without an estimate is a trial under way.
+
+    To the Gaussian process an integer of many values is a real number, which is rounded.  Its model is the same, and so
+    is the best point by it; but Optuna follows the gradient to it, where it would try integers along a line one by one,
+    which is most of the time of a draw.
+    """
+    smooth = _smooth(space) if isinstance(sampler, GPSampler) else {}
+    distributions = {name: distribution_of(parameter) for name, parameter in (space.parameters | smooth).items()}
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for values, estimate in outcomes:
         study.add_trial(
@@ -123,12 +134,40 @@ def drawn(space: Space, sampler: BaseSampler, outcomes: Sequence[Outcome]) -> Va
                 state=TrialState.RUNNING if estimate is None else TrialState.COMPLETE,
                 value=estimate,
                 params=dict(values),
-                distributions={name: distribution_of(space.parameters[name]) for name in values},
+                distributions={name: distributions[name] for name in values},
             )
         )
     trial = study.ask()
-    space.sample(lambda name, parameter: suggest(trial, name, parameter))
-    return trial.params
+    chosen: dict[str, Value] = {}
+
+    def choose(name: str, parameter: Parameter) -> Value:
+        if isinstance(parameter, IntParameter) and name in smooth:
+            chosen[name] = _nearest(parameter, float(suggest(trial, name, smooth[name])))
+        else:
+            chosen[name] = suggest(trial, name, parameter)
+        return chosen[name]
+
+    space.sample(choose)
+    return chosen
+
+
+def _smooth(space: Space) -> dict[str, FloatParameter]:
+    """Return the integers of many values as real numbers, with half a step more at both ends."""
+    found = {}
+    for name, parameter in space.parameters.items():
+        if isinstance(parameter, IntParameter) and _count(parameter) > _TRIED_ONE_BY_ONE:
+            low, high = parameter.low - parameter.step / 2, parameter.high + parameter.step / 2
+            found[name] = FloatParameter(type="float", low=low, high=high, log=parameter.log)
+    return found
+
+
+def _count(parameter: IntParameter) -> int:
+    return (parameter.high - parameter.low) // parameter.step + 1
+
+
+def _nearest(parameter: IntParameter, number: float) -> int:
+    place = round((number - parameter.low) / parameter.step)
+    return parameter.low + parameter.step * min(max(place, 0), _count(parameter) - 1)
 
 
 def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:

@@ -26,7 +26,7 @@ from tune_fmnist.tuning.space import Space
 from tune_fmnist.tuning.study import is_outside, open_study, told_by_tables
 
 _PATIENCE_SECONDS: Final = 0.05
-"""How long running trials may have to wait for a draw; those of a Gaussian process take half a second."""
+"""How long running trials may have to wait for a draw; a Gaussian process of hundreds of trials takes half a second."""
 
 _ORIGIN: Final = "origin"
 """Under which the study keeps who proposed a trial: the tables may lack its row."""
