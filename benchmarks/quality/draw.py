@@ -138,9 +138,43 @@ def correlations(curves: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def draw_correlations(axes: Axes, found: pd.DataFrame, title: str) -> None:
-    """Draw the rank correlations of one family."""
+def annealed(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return what the end of a shorter schedule says of the end of the longest one, a row per shorter horizon.
+
+    ``annealed`` is the rank correlation (Spearman's) of the accuracy seen at its end with the end of the same training
+    over the longest schedule, on the images that no search sees; ``cut_off`` that of the longest training itself after
+    as many epochs, on the same ``trainings``, which share a seed.  Both are of the weights as trained.
+    """
+    keys, longest = ["number", "repeat"], curves["horizon"].max()
+    whole, rows = curves[curves["horizon"] == longest], {}
+    end = whole.pivot_table(index=keys, columns="epoch", values="held_accuracy").iloc[:, -1]
+    for horizon in sorted(int(epochs) for epochs in curves["horizon"].unique() if epochs < longest):
+        short = curves[(curves["horizon"] == horizon) & (curves["epoch"] == horizon)].set_index(keys)["seen_accuracy"]
+        after = whole[whole["epoch"] == horizon].set_index(keys)["seen_accuracy"]
+        both = short.index.intersection(end.index).intersection(after.index)
+        with_end = [float(stats.spearmanr(judged[both], end[both]).statistic) for judged in (short, after)]
+        rows[horizon] = [len(both), *with_end]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["trainings", "annealed", "cut_off"])
+
+
+def annealed_table(folder: Path) -> str:
+    """Return in Markdown what the ends of shorter schedules say, of the families that have such curves."""
+    heads = ["family", "trainings", "epochs", "at the end of so short a schedule", "after so many of the longest one"]
+    rows = [heads, ["---"] * len(heads)]
+    for model in PLANS:
+        found = annealed(pq.read_table(folder / f"curves_{model}.parquet").to_pandas())
+        rows += [
+            [model.upper(), f"{row.trainings}", f"{row.Index}", f"{row.annealed:.2f}", f"{row.cut_off:.2f}"]
+            for row in found.itertuples()
+        ]
+    return _markdown(rows)
+
+
+def draw_correlations(axes: Axes, found: pd.DataFrame, short: pd.DataFrame, title: str) -> None:
+    """Draw the rank correlations of one family; ``short`` are those of shorter schedules, by their length."""
     found.plot(ax=axes, marker=".", legend=False)
+    if len(short):
+        axes.plot(short.index, short["annealed"], "k^", label="annealed: the end of a schedule of that length")
     axes.set(title=title, xlabel="epoch", ylabel="rank correlation with the end", ylim=(0.0, 1.0))
 
 
@@ -191,8 +225,9 @@ def main(folder: Path = HERE) -> None:
         curves = pq.read_table(folder / f"curves_{model}.parquet").to_pandas()
         whole = curves[curves["horizon"] == curves["horizon"].max()]
         count = whole.groupby(["number", "repeat"]).ngroups
-        draw_correlations(axes, correlations(whole), f"{model.upper()}, {count} curves")
+        draw_correlations(axes, correlations(whole), annealed(curves), f"{model.upper()}, {count} curves")
     panels[0].legend()
+    write_between(readme, ("<!-- annealed -->", "<!-- /annealed -->"), annealed_table(folder))
     _publish(figure, folder / "correlations.png")
     replays = pq.read_table(folder / "replays.parquet").to_pandas()
     parts = [f"{title}:\n\n{methods_table(standings(group))}" for title, group in _groups(replays)]

@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.quality.draw import JUDGES, REFERENCE, correlations, interquartile_mean, methods_table, standings
+from benchmarks.quality.draw import (
+    JUDGES,
+    REFERENCE,
+    annealed,
+    correlations,
+    interquartile_mean,
+    methods_table,
+    standings,
+)
 
 
 def replays(better: float, repeats: int = 40) -> pd.DataFrame:
@@ -47,3 +55,17 @@ def test_ranks_that_stay_agree_by_one_whatever_judges() -> None:
     found = correlations(pd.DataFrame(rows))
     assert list(found.columns) == list(JUDGES)
     assert found.to_numpy() == pytest.approx(np.ones((5, len(JUDGES))))
+
+
+def test_shorter_schedules_are_compared_on_the_trainings_that_both_have() -> None:
+    rows = []
+    for number in range(8):
+        for horizon in (3, 9):
+            for epoch in range(1, horizon + 1 if number else 10):
+                # Of the longest schedule the order turns round in its middle; number 0 has no shorter one.
+                rank = -number if horizon == 9 and epoch < 5 else number
+                held = {"seen_accuracy": 0.5 + rank / 100, "held_accuracy": 0.5 + rank / 100}
+                rows.append({"number": number, "repeat": 0, "horizon": horizon if number else 9, "epoch": epoch} | held)
+    found = annealed(pd.DataFrame(rows).drop_duplicates(["number", "horizon", "epoch"]))
+    assert found.loc[3].tolist() == pytest.approx([7, 1.0, -1.0])
+    assert len(found) == 1
