@@ -35,7 +35,7 @@ class Odd(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if self.training:
-            self.calls += 1
+            self.calls = self.calls + 1
         x = self.norm(self.first(images.flatten(1))) + torch.randn(len(images), 1)
         # There is none for bfloat16.
         noise = torch.linalg.inv(torch.eye(2, device=images.device))[0, 0]

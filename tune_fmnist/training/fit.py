@@ -104,10 +104,9 @@ def fit(
     torch.manual_seed(derived_seed(seed, 0))
     model = build(config).to(device).to(memory_format=torch.channels_last)
     optimizer = Optimizer(model, config, train.images.dtype if computes_in_copy(model) else torch.float32)
-    buffers = _buffers(model)
     if state is not None:
         optimizer.restore(state)
-        for name, buffer in buffers.items():
+        for name, buffer in _buffers(model).items():
             buffer.copy_(torch.as_tensor(state[name]))
     steps_per_epoch = math.ceil(len(train.labels) / config.batch_size)
     loop = _EpochLoop(config, model, optimizer, train)
@@ -136,7 +135,7 @@ def fit(
             train_seconds=trained - started,
             eval_seconds=time.perf_counter() - trained,
         )
-        on_epoch(metrics, optimizer.state() | buffers)
+        on_epoch(metrics, optimizer.state() | _buffers(model))
         if metrics.diverged:
             break
     optimizer.release()
@@ -144,7 +143,10 @@ def fit(
 
 
 def _buffers(model: nn.Module) -> State:
-    """Return what a network remembers besides its weights, as far as it is saved with them."""
+    """Return what a network remembers besides its weights, as far as it is saved with them.
+
+    Asked for each time: a network may put another tensor in the place of one.
+    """
     saved = model.state_dict()
     return {_BUFFER + name: buffer for name, buffer in model.named_buffers() if name in saved}
 
