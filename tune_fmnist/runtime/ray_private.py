@@ -129,7 +129,8 @@ def silent_core() -> Iterator[None]:
     """Let the compiled part of Ray that ``ray.init`` loads into this process write nothing on the screen.
 
     When Ray is lost it tells of each task that ends; this program says once what that means.  Ray's other processes,
-    which inherit the environment, go on writing their errors to their logs.  That it was told to be silent, it tells.
+    which inherit the environment, go on writing their errors to their logs.  The line that says that its level was set
+    is left out.
     """
     worker: Any = import_module("ray._private.worker")
     connect, variable = worker.connect, "RAY_BACKEND_LOG_LEVEL"

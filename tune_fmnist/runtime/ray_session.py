@@ -7,6 +7,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import ray
@@ -38,7 +41,12 @@ def running_ray(address: str | None, at_last: Callable[[], None] = lambda: None)
     ray_private.check()
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     with signals.obeyed_between_steps(), ExitStack() as held:
-        folder = held.enter_context(_folder()) if address is None else None
+        folder = None
+        if address is None:
+            # Ray lets every user of the machine write in the folders that it makes, but nobody gets into this one.
+            outer = make_folder()
+            held.push(partial(_leave, outer))
+            folder = f"{outer}/r"
         held.callback(ray.shutdown)
         with ray_private.signals_left_alone(), ray_private.silent_core():
             if folder is not None:
@@ -64,21 +72,12 @@ def _start(folder: str, common: dict[str, Any]) -> None:
         ray.init(address="local", include_dashboard=False, _temp_dir=folder, **common)
 
 
-@contextmanager
-def _folder() -> Iterator[str]:
-    """Make a folder for the files of Ray, and remove it afterwards; after an error it stays, for Ray's logs.
-
-    Ray lets every user of the machine write in the folders that it makes, but nobody gets into this one.
-    """
-    outer, stays = make_folder(), False
-    try:
-        yield f"{outer}/r"
-    except Exception:
-        stays = True
-        raise
-    finally:
-        if not stays:
-            shutil.rmtree(outer, ignore_errors=True)
+def _leave(
+    folder: Path, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+) -> None:
+    """Remove the folder for Ray's files, unless an error ends the search: it stays then, for Ray's logs."""
+    if not isinstance(error, Exception):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _join(found: str, common: dict[str, Any]) -> None:
