@@ -25,13 +25,13 @@ def is_own_name(name: str) -> bool:
     return _OWN_NAME.fullmatch(name) is not None
 
 
-def _model_name(value: str) -> str:
+def _family_name(value: str) -> str:
     if value not in BUILT_IN and not is_own_name(value):
         raise ValueError("must be 'ann' or 'cnn', or MODULE:CLASS of your own")
     return value
 
 
-ModelName = Annotated[str, AfterValidator(_model_name)]
+FamilyName = Annotated[str, AfterValidator(_family_name)]
 """The name of a family: whether it is known in this process is another question."""
 
 Units = Annotated[int, Field(ge=1, le=4096)]
@@ -113,14 +113,19 @@ def add_family(name: str, config: type[Config]) -> None:
     _families[name] = config
 
 
+def known_family(name: Any) -> type[Config] | None:
+    """Return the type of a family's configurations, None if this process does not know it."""
+    return _families.get(name) if isinstance(name, str) else None
+
+
 def family(name: Any, *, file: Path | str | None = None) -> type[Config]:
     """Return the type of a family's configurations.
 
     Raises:
         InputError: this process does not know it: what a file names is never imported.
     """
-    if isinstance(name, str) and name in _families:
-        return _families[name]
+    if (known := known_family(name)) is not None:
+        return known
     hint = f"use one of {', '.join(BUILT_IN)}, or MODULE:CLASS for a network of your own"
     if isinstance(name, str) and ":" in name:
         hint = f"name it as well: --model {name}"

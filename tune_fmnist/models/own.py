@@ -13,7 +13,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from tune_fmnist.base.errors import InputError, invalid
-from tune_fmnist.models.config import BUILT_IN, Config, add_family, family, is_own_name
+from tune_fmnist.models.config import BUILT_IN, Config, add_family, family, is_own_name, known_family
 
 OPTION: Final = "--model"
 
@@ -56,12 +56,9 @@ def named(model: str) -> type[Config]:
     Raises:
         InputError: there is no such family, module or class, or the class cannot be searched.
     """
-    try:
-        return family(model)
-    except InputError:
-        if not is_own_name(model):
-            raise
+    if known_family(model) is None and is_own_name(model):
         return of_network(_imported(*model.split(":")), model)
+    return family(model)
 
 
 def of_network(network: type[Any], name: str | None = None) -> type[OwnConfig]:
@@ -75,13 +72,9 @@ def of_network(network: type[Any], name: str | None = None) -> type[OwnConfig]:
         InputError: the class cannot be searched; it names file and line.
     """
     name = name or name_of(network)
-    try:
-        known = family(name)
-    except InputError:
-        pass
-    else:
-        if issubclass(known, OwnConfig) and known.network is network:
-            return known
+    known = known_family(name)
+    if known is not None and issubclass(known, OwnConfig) and known.network is network:
+        return known
     _check_class(network)
     fields: dict[str, Any] = {"model": (Literal[name], name)}
     try:

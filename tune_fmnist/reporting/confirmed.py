@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from tune_fmnist.models.config import id_of
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.statistics import interval, tied
 from tune_fmnist.reporting.wording import configuration_name, settings
@@ -47,7 +46,7 @@ class Confirmed:
             return None
         trials = results.ranked.drop_duplicates("config_id").set_index("config_id")
         shares = {name: _shares(rows, name, results.record.validation_size) for name in confirmed(rows)}
-        first = id_of(results.record.baseline)
+        first = results.record.baseline_id
         start = start_id(rows_of(results.trials[["number", "config_id"]]), results.record)
         summary = pd.DataFrame(
             {

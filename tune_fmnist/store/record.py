@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.files import SCHEMA_VERSION, check_version, publish
 from tune_fmnist.base.vocabulary import SchedulerName, SearcherName, SearchState
-from tune_fmnist.models.config import BUILT_IN, Config, ModelName, baseline
+from tune_fmnist.models.config import BUILT_IN, Config, FamilyName, baseline, id_of
 from tune_fmnist.store.migration import record_from_version_1
 from tune_fmnist.store.paths import SearchPaths
 
@@ -109,7 +109,7 @@ class Settings(_Part):
         signature: of a network of the user's own: what it is built with, as JSON schema has it; empty for ann and cnn.
     """
 
-    model: ModelName
+    model: FamilyName
     seed: _Seed
     split_seed: _Seed | None = None
     trials: _Count
@@ -143,6 +143,11 @@ class Settings(_Part):
             return baseline(self.model).model_dump()
         defaults = {name: about["default"] for name, about in self.signature.items()}
         return Config(model=self.model).model_dump() | defaults
+
+    @property
+    def baseline_id(self) -> str:
+        """The name of the baseline's configuration."""
+        return id_of(self.baseline)
 
 
 class SearchRecord(Settings):

@@ -2,9 +2,9 @@
 
 Each schema serves both families, so that ``results/*/trials.parquet`` reads as one table: a ``config_*`` column that
 the row's family does not have is null.  A network of the user's own adds columns of its own at the end.  A
-column's description stands in its field's metadata under ``description``.
-The file's metadata hold the schema version under ``schema_version``, the classes' names, in order, under ``classes``, a
-checksum of the whole file under ``checksum``; each page of values has its own, which any reader can verify.
+column's description stands in its field's metadata under ``description``.  The file's metadata hold the schema version
+under ``schema_version``, the classes' names, in order, under ``classes``, a checksum of the whole file under
+``checksum``; each page of values has its own, which any reader can verify.
 """
 
 from __future__ import annotations

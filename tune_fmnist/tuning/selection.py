@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.seeds import named_seeds
-from tune_fmnist.models.config import Config, baseline, config_id, to_config
+from tune_fmnist.models.config import Config, to_config
 from tune_fmnist.store import tables
 from tune_fmnist.store.jobs import ConfirmationJob, RetrainJob
 from tune_fmnist.store.ranking import confirmed, ranked, start_id
@@ -78,7 +78,7 @@ def choose(
     ranks: dict[str, int | None] = {name: rank for rank, name in enumerate(order[:top_k], start=1)}
     ranks |= {name: None for name in fixed if name in best and name not in ranks}
     return [
-        _job(best[name], rank, seed, record, is_start=name == fixed[-1] != _baseline_id(record))
+        _job(best[name], rank, seed, record, is_start=name == fixed[-1] != record.baseline_id)
         for name, rank in ranks.items()
         for seed in retrain_seeds(record, seeds)
     ]
@@ -99,7 +99,7 @@ def _best(trials: Iterable[Row], record: SearchRecord) -> dict[str, Row]:
     best: dict[str, Row] = {}
     for row in ranked(trials, ended=True):
         best.setdefault(row["config_id"], row)
-    if _baseline_id(record) not in best:
+    if record.baseline_id not in best:
         what, hint = "the baseline, trial 0, has no score", "see its reason, and search again"
         raise InputError(what, file=record.name, key="trials.parquet: number 0", hint=hint)
     return best
@@ -108,11 +108,7 @@ def _best(trials: Iterable[Row], record: SearchRecord) -> dict[str, Row]:
 def _fixed(trials: Iterable[Row], record: SearchRecord) -> list[str]:
     """Return the baseline and the start, if the space has one: both are confirmed and retrained whatever their rank."""
     start = start_id(trials, record)
-    return [_baseline_id(record), *([] if start is None else [start])]
-
-
-def _baseline_id(record: SearchRecord) -> str:
-    return config_id(baseline(record.model))
+    return [record.baseline_id, *([] if start is None else [start])]
 
 
 def _config(row: Row) -> Config:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from tune_fmnist.base.errors import InputError, KeyPath, invalid
-from tune_fmnist.models.config import Config, ModelName, Strict, baseline, family, to_config
+from tune_fmnist.models.config import Config, FamilyName, Strict, baseline, family, to_config
 
 Value = bool | int | float | str
 
@@ -112,7 +112,7 @@ class Space(Strict):
         start: parameter values, whole or in part, to try right after trial 0.
     """
 
-    model: ModelName
+    model: FamilyName
     parameters: dict[str, Parameter] = Field(min_length=1)
     fixed: dict[str, _Scalar] = Field(default_factory=dict)
     start: list[dict[str, _Scalar]] = Field(default_factory=list)

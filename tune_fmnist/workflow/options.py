@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
-from tune_fmnist.models.config import BUILT_IN, Config, ModelName, family
+from tune_fmnist.models.config import BUILT_IN, Config, FamilyName, family
 from tune_fmnist.models.own import named, signature
 from tune_fmnist.store.record import RetrainPlan, SchedulerSettings, SearcherSettings, SearchRecord, Settings
 from tune_fmnist.tuning import methods
@@ -74,7 +74,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: ModelName | None = None
+    model: FamilyName | None = None
     space: Path | dict[str, Any] | None = None
     trials: Count | None = None
     max_epochs: int | None = Field(default=None, ge=1, le=1000)
@@ -204,7 +204,6 @@ def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space
     """
     space = recorded_space(options, record, file)
     known: Mapping[str, Any] = {
-        "model": record.model,
         "max_epochs": record.max_epochs,
         "searcher": record.searcher.name,
         "scheduler": record.scheduler.name,
@@ -240,14 +239,13 @@ def recorded_space(options: Options, record: SearchRecord, file: Path) -> Space:
     Raises:
         InputError: they do not, or name another one, its signature is another one now, or the space cannot be used.
     """
-    if record.model not in BUILT_IN:
-        if options.model is None:
-            what = f"missing: the search is one of {record.model}, and no file makes this program import anything"
-            raise InputError(what, file=file, key="--model", hint=f"give --model {record.model} again")
-        if options.model == record.model:
-            _check_signature(signature(named(record.model)), record, file)
+    if record.is_own and options.model is None:
+        what = f"missing: the search is one of {record.model}, and no file makes this program import anything"
+        raise InputError(what, file=file, key="--model", hint=f"give --model {record.model} again")
     if options.model not in (None, record.model):
         raise _contradiction(f"{options.model!r} is not the search's {record.model!r}", "model", file)
+    if record.is_own:
+        _check_signature(signature(named(record.model)), record, file)
     return from_values(record.space, file=str(file))
 
 
