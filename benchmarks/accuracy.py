@@ -104,7 +104,7 @@ def main(
     rows = (
         pd.read_parquet(file) if file.exists() else pd.DataFrame(columns=["model", "images", "epochs", "seed", "loop"])
     )
-    images = data.limited(data.read_training(data.locate(None)), limit_train, 0)
+    images = data.limited(data.locate().read_training(), limit_train, 0)
     split = data.split(images, 0)
     for seed in range(seeds):
         for name in model or list(EPOCHS):

@@ -61,8 +61,8 @@ CONTENDERS: Final = {
 
 def prepare(folder: Path, images: int | None, seed: int) -> tuple[Path, Path]:
     """Lay out a torchvision data root and the split that this project makes; return both places."""
-    source = data.locate(None, lambda line: None)
-    training = data.read_training(source)
+    source = data.locate(say=lambda line: None)
+    training = source.read_training()
     raw = folder / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     # torchvision wants all four files, plain; nobody reads the test images.

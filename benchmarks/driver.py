@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tune_fmnist.base.vocabulary import FASHION_MNIST
+from tune_fmnist.base.datasets import FASHION_MNIST
 from tune_fmnist.runtime.slots import Placement, Slots
 from tune_fmnist.runtime.trials import Limits, Trainable, run_trials
 from tune_fmnist.store.paths import SearchPaths

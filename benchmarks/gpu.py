@@ -40,7 +40,7 @@ def seconds_of_plain(config: Config, images: DeviceImages) -> float:
 def main() -> None:
     dtype = getattr(torch, choose_precision(GPU))
     images = DeviceImages(
-        torch.rand(EPOCH, 1, 28, 28, device=GPU, dtype=dtype) * 2 - 1, torch.randint(0, 10, (EPOCH,), device=GPU)
+        torch.rand(EPOCH, 1, 28, 28, device=GPU, dtype=dtype) * 2 - 1, torch.randint(0, 10, (EPOCH,), device=GPU), 10
     )
     title = f"seconds per epoch of {EPOCH:,} images, {torch.cuda.get_device_name()}, {dtype}, torch {torch.__version__}"
     table = Table("", "captured step", "steps one by one", "plain float32 loop", title=title)

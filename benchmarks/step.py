@@ -69,7 +69,7 @@ def measure(config: Config, turns: int = TURNS) -> tuple[float, float, float]:
     count = STEPS[config.model] * config.batch_size
     images, labels = torch.rand(count, 1, 28, 28) * 2 - 1, torch.randint(0, 10, (count,))
     # The type of the images is the type of the computation.
-    ready = DeviceImages(images.to(getattr(torch, choose_precision(torch.device("cpu")))), labels)
+    ready = DeviceImages(images.to(getattr(torch, choose_precision(torch.device("cpu")))), labels, 10)
     arithmetic, own, plain = [], [], []
     for _ in range(turns + 1):
         arithmetic.append(PRODUCTS[config.model] * EPOCH / operations_per_second())

@@ -24,13 +24,13 @@ def signals_as_in_a_terminal() -> None:
 @pytest.fixture(scope="session")
 def source() -> data.Source:
     """Where Fashion-MNIST is on this machine."""
-    return data.locate(None)
+    return data.locate()
 
 
 @pytest.fixture(scope="session")
 def training(source: data.Source) -> data.Images:
     """The 60,000 training images, read-only."""
-    return data.read_training(source)
+    return source.read_training()
 
 
 @pytest.fixture(scope="session")

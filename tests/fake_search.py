@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tune_fmnist.base.datasets import FASHION_MNIST
 from tune_fmnist.base.metrics import score_of
-from tune_fmnist.base.vocabulary import FASHION_MNIST, PUBLISHED, ModelName
+from tune_fmnist.base.vocabulary import PUBLISHED, ModelName
 from tune_fmnist.models.config import Ann, Cnn, baseline, config_id
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import tables

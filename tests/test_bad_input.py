@@ -21,6 +21,7 @@ from tests import bad_input as tables
 from tests.data.test_data import NAMES, content_of
 from tests.fake_search import add_retrains, make_search
 from tune_fmnist import cli, data
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.models.config import Ann
 from tune_fmnist.models.networks import build
 from tune_fmnist.models.saved import save
@@ -43,8 +44,8 @@ def made(source: data.Source, training: data.Images, tmp_path_factory: pytest.Te
     split = data.split(images, 0)
     results = make_search(place / "results" / "fake")
     add_retrains(results, [0.1], baseline=0.0, seeds=1, images=200)
-    weights = {name: tensor.numpy() for name, tensor in build(Ann(hidden1=300)).state_dict().items()}
-    save(weights, Ann(hidden1=300), results.paths.best)
+    weights = {name: tensor.numpy() for name, tensor in build(Ann(hidden1=300), KNOWN_SHAPE).state_dict().items()}
+    save(weights, Ann(hidden1=300), KNOWN_SHAPE, results.paths.best)
     settings, _ = new_settings(Options(model="ann", trials=6, max_epochs=5, limit_train=100))
     sizes = {"images": 100, "train_size": len(split.train.labels), "validation_size": len(split.validation.labels)}
     record = results.record.model_dump() | settings.model_dump() | sizes | {"split_hash": split.hash}

@@ -56,12 +56,14 @@ def libraries(module: str, *, inside: bool) -> set[str]:
 
 
 def own(module: str, *, inside: bool) -> set[str]:
-    """Return the modules of this package that a module imports, with the packages that they lie in."""
+    """Return the modules of this package that a module imports, with the packages that are loaded for it."""
     found = set()
     for name in imports(TREES[module], inside=inside):
         parts = name.split(".")
         if parts[0] == "tune_fmnist":
-            found |= {".".join(parts[1 : end + 1]) for end in range(1, len(parts))} & TREES.keys()
+            *packages, last = [name for end in range(len(parts)) if (name := ".".join(parts[1 : end + 1])) in TREES]
+            # Those that it lies in itself are being loaded already.
+            found |= {last} | {package for package in packages if not module.startswith(f"{package}.")}
     return found - {""}
 
 

@@ -16,6 +16,7 @@ from tune_fmnist.workflow.retrain import run
 def main(
     folder: Annotated[Path, typer.Argument(help="the folder of a search")],
     model: Annotated[str | None, typer.Option(help="MODULE:CLASS, if the search is of your own")] = None,
+    dataset: Annotated[str | None, typer.Option(help="FOLDER or MODULE:FUNCTION, if its images are your own")] = None,
     confirm: Annotated[int, typer.Option(help="train each of the best again with so many seeds")] = CONFIRM,
     top_k: Annotated[int, typer.Option(help="how many of the best configurations")] = TOP_K,
     retrain_seeds: Annotated[int, typer.Option(help="seeds of each")] = RETRAIN_SEEDS,
@@ -28,6 +29,7 @@ def main(
     """Confirm the best configurations of a search, retrain them on all training images, and test them."""
     options = Options.of(
         model=model,
+        dataset=dataset,
         confirm=confirm,
         top_k=top_k,
         retrain_seeds=retrain_seeds,

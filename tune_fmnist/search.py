@@ -16,6 +16,9 @@ from tune_fmnist.workflow.search import run
 
 def main(
     model: Annotated[str | None, typer.Option(help="ann, cnn, or MODULE:CLASS of your own")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="mnist, kmnist, FOLDER or MODULE:FUNCTION of your own [fashion-mnist]")
+    ] = None,
     space: Annotated[Path | None, typer.Option(help="a search space [search_spaces/MODEL.toml]")] = None,
     trials: Annotated[int | None, typer.Option(help="configurations to try [ann 40, cnn 12, own 20]")] = None,
     max_epochs: Annotated[int | None, typer.Option(help="longest trial's epochs [ann 27, cnn 5, own 9]")] = None,
@@ -48,9 +51,10 @@ def main(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Search a model's hyperparameters on Fashion-MNIST, retrain the best ones, test them, and write tables."""
+    """Search a model's hyperparameters, retrain the best ones, test them, and write tables."""
     options = Options.of(
         model=model,
+        dataset=dataset,
         space=space,
         trials=trials,
         max_epochs=max_epochs,

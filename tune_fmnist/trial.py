@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tune_fmnist import data
+from tune_fmnist.base.datasets import FASHION_MNIST
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
 from tune_fmnist.models.config import to_config
@@ -24,6 +25,9 @@ def main(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a parameter; may be repeated")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="how long to train")] = 3,
+    dataset: Annotated[
+        str, typer.Option(help="mnist, kmnist, FOLDER or MODULE:FUNCTION of your own")
+    ] = FASHION_MNIST.name,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="of weights, order and dropout")] = 0,
     split_seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="of the split, and of --limit-train's images")
@@ -36,8 +40,8 @@ def main(
     out = console()
     named(model)
     config = to_config({"model": model, **parameters(set_ or [])}, file="--set")
-    source = data.locate(data_root, out.print)
-    split = data.split(data.limited(data.read_training(source), limit_train, split_seed), split_seed)
+    source = data.locate(dataset, data_root, out.print)
+    split = data.split(data.limited(source.read_training(), limit_train, split_seed), split_seed)
     out.print(f"{config}")
     # Torch takes two seconds to import: a mistake is told before.
     import torch

@@ -67,16 +67,16 @@ class Halves(NamedTuple):
 
 def load_halves(data_root: Path | None, limit: int | None = None) -> Halves:
     """Read, split and halve the images, ready to train on with this processor; ``limit`` takes so many of them."""
-    images = data.limited(data.read_training(data.locate(data_root)), limit, SPLIT_SEED)
+    images = data.limited(data.locate(data_root=data_root).read_training(), limit, SPLIT_SEED)
     split = data.split(images, SPLIT_SEED)
     order = halved(split.validation.labels)
-    validation = data.Images(split.validation.images[order], split.validation.labels[order])
+    validation = data.Images(split.validation.images[order], split.validation.labels[order], 10)
     digest = hashlib.sha256(validation.images.tobytes() + validation.labels.tobytes()).hexdigest()[:16]
     precision = choose_precision(CPU)
     return Halves(to_device(split.train, CPU, precision), to_device(validation, CPU, precision), split.hash, digest)
 
 
-def halved(labels: NDArray[np.uint8]) -> NDArray[np.intp]:
+def halved(labels: NDArray[Any]) -> NDArray[np.intp]:
     """Return places (n,) of images with these labels, drawn so that each half of them has half of each class.
 
     Where a class has an odd number of images, the halves differ by one image of it.

@@ -19,8 +19,9 @@ import pytest
 from tests.reliability import Note
 from tune_fmnist import data
 from tune_fmnist.base.errors import InputError
-from tune_fmnist.data import fashion_mnist
+from tune_fmnist.data import known
 from tune_fmnist.data.idx import Expected
+from tune_fmnist.data.known import KnownFiles
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -52,7 +53,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine without Fashion-MNIST; returns its cache directory."""
     monkeypatch.delenv("FMNIST_ROOT", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "usr")
+    monkeypatch.setattr(known, "DEBIAN_FOLDER", tmp_path / "usr")
     return tmp_path / "xdg" / "tune_fmnist"
 
 
@@ -62,15 +63,15 @@ def test_places_are_tried_in_order(
     root, variable = tmp_path / "root", tmp_path / "variable"
     debian = link(source, tmp_path / "usr", *NAMES)
     said: list[str] = []
-    assert data.locate(None, said.append) == (debian, "Debian's dataset-fashion-mnist")
+    assert data.locate(say=said.append) == KnownFiles("fashion-mnist", debian, "Debian's dataset-fashion-mnist")
     cache = link(source, bare / "FashionMNIST" / "raw", *NAMES)
-    assert data.locate(None, said.append) == (cache, "cache")
+    assert data.locate(say=said.append) == KnownFiles("fashion-mnist", cache, "cache")
     monkeypatch.setenv("FMNIST_ROOT", "")
-    assert data.locate(None, said.append) == (cache, "cache")
+    assert data.locate(say=said.append) == KnownFiles("fashion-mnist", cache, "cache")
     monkeypatch.setenv("FMNIST_ROOT", str(link(source, variable, *NAMES)))
-    assert data.locate(None, said.append) == (variable, "$FMNIST_ROOT")
+    assert data.locate(say=said.append) == KnownFiles("fashion-mnist", variable, "$FMNIST_ROOT")
     raw = link(source, root / "FashionMNIST" / "raw", *NAMES)
-    assert data.locate(root, said.append) == (raw, "--data-root")
+    assert data.locate(data_root=root, say=said.append) == KnownFiles("fashion-mnist", raw, "--data-root")
     assert len(said) == 5
     assert said[-1] == f"Fashion-MNIST: {raw} (--data-root)"
 
@@ -79,7 +80,7 @@ def test_incomplete_cache_is_skipped_aloud(source: data.Source, bare: Path, tmp_
     cache = link(source, bare / "FashionMNIST" / "raw", TRAIN_IMAGES)
     link(source, tmp_path / "usr", *NAMES)
     said: list[str] = []
-    assert data.locate(None, said.append).folder == tmp_path / "usr"
+    assert data.locate(say=said.append).folder == tmp_path / "usr"
     assert said[0] == f"Fashion-MNIST: {cache} is skipped: {TRAIN_LABELS} not found"
 
 
@@ -94,18 +95,18 @@ def test_given_folder_without_a_file_is_refused(
     if key == "$FMNIST_ROOT":
         monkeypatch.setenv("FMNIST_ROOT", str(root))
     with pytest.raises(InputError, match=TRAIN_LABELS) as caught:
-        data.locate(root if key == "--data-root" else None)
+        data.locate(data_root=root if key == "--data-root" else None)
     assert (caught.value.file, caught.value.key) == (folder, key)
 
 
 def test_given_folder_that_is_not_there_is_refused(bare: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="folder not found") as caught:
-        data.locate(tmp_path / "nowhere")
+        data.locate(data_root=tmp_path / "nowhere")
     assert caught.value.file == tmp_path / "nowhere"
 
 
 def test_arrays(source: data.Source, training: data.Images) -> None:
-    test = data.read_test(source)
+    test = source.read_test()
     for images, count in ((training, 60_000), (test, 10_000)):
         assert images.images.shape == (count, 28, 28)
         assert images.images.dtype == images.labels.dtype == np.uint8
@@ -121,7 +122,7 @@ def test_plain_file_is_preferred(source: data.Source, training: data.Images, tmp
     folder = link(source, tmp_path, TRAIN_IMAGES)
     (folder / TRAIN_LABELS).write_bytes(content_of(source, TRAIN_LABELS))
     (folder / f"{TRAIN_LABELS}.gz").write_bytes(b"not looked at")
-    assert np.array_equal(data.read_training(data.Source(folder, "")).labels, training.labels)
+    assert np.array_equal(KnownFiles("fashion-mnist", folder, "").read_training().labels, training.labels)
 
 
 def other_bytes(content: bytes) -> bytes:
@@ -130,7 +131,7 @@ def other_bytes(content: bytes) -> bytes:
 
 
 DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
-    "noise": ("", other_bytes, r"differs in content from Fashion-MNIST's \(SHA-256 [0-9a-f]{64}\)"),
+    "noise": ("", other_bytes, r"differs in content from the published file \(SHA-256 [0-9a-f]{64}\)"),
     "one pixel": ("", lambda content: content[:-1] + bytes([content[-1] ^ 1]), "differs in content"),
     "empty": ("", lambda content: b"", r"is not an IDX file .*\(it begins with nothing\)"),
     "only the magic": ("", lambda content: content[:4], "is not an IDX file"),
@@ -151,7 +152,7 @@ def test_damaged_file_is_named(source: data.Source, tmp_path: Path, damage: str)
     path = link(source, tmp_path, TRAIN_IMAGES) / f"{TRAIN_LABELS}{suffix}"
     path.write_bytes(spoil(content_of(source, TRAIN_LABELS)))
     with pytest.raises(InputError, match=what) as caught:
-        data.read_training(data.locate(tmp_path))
+        data.locate(data_root=tmp_path).read_training()
     assert caught.value.file == path
 
 
@@ -160,7 +161,7 @@ def test_noise_for_training_images_is_named(source: data.Source, tmp_path: Path)
     pixels = np.random.default_rng(0).integers(0, 256, 60_000 * 784, np.uint8).tobytes()
     (tmp_path / TRAIN_IMAGES).write_bytes(content_of(source, TRAIN_IMAGES)[:16] + pixels)
     with pytest.raises(InputError, match="differs in content") as caught:
-        data.read_training(data.locate(tmp_path))
+        data.locate(data_root=tmp_path).read_training()
     assert caught.value.file == tmp_path / TRAIN_IMAGES
 
 
@@ -169,7 +170,7 @@ def test_swapped_file_is_recognized(source: data.Source, tmp_path: Path, other: 
     (tmp_path / TRAIN_IMAGES).write_bytes(content_of(source, other))
     link(source, tmp_path, TRAIN_LABELS)
     with pytest.raises(InputError, match=f"holds what belongs in {other}") as caught:
-        data.read_training(data.locate(tmp_path))
+        data.locate(data_root=tmp_path).read_training()
     assert caught.value.file == tmp_path / TRAIN_IMAGES
 
 
@@ -177,7 +178,7 @@ def test_folder_in_a_files_place_is_named(source: data.Source, tmp_path: Path) -
     link(source, tmp_path, TRAIN_IMAGES)
     (tmp_path / TRAIN_LABELS).mkdir()
     with pytest.raises(InputError, match="cannot be read") as caught:
-        data.read_training(data.locate(tmp_path))
+        data.locate(data_root=tmp_path).read_training()
     assert caught.value.file == tmp_path / TRAIN_LABELS
 
 
@@ -188,17 +189,17 @@ def test_search_side_never_opens_the_test_files(source: data.Source, training: d
     opened: list[str] = []
     watching = True  # an audit hook cannot be taken away
     sys.addaudithook(lambda event, args: opened.append(str(args[0])) if watching and event == "open" else None)
-    found = data.locate(tmp_path)
-    assert np.array_equal(data.read_training(found).images, training.images)
+    found = data.locate(data_root=tmp_path)
+    assert np.array_equal(found.read_training().images, training.images)
     watching = False
     assert any("train-images" in path for path in opened)
     assert not any("t10k" in path for path in opened)
     with pytest.raises(InputError, match="differs in content") as caught:
-        data.read_test(found)
+        found.read_test()
     assert caught.value.file == tmp_path / TEST_IMAGES
     remove(tmp_path, TEST_IMAGES)
     with pytest.raises(InputError, match=r"not found, with or without \.gz") as caught:
-        data.read_test(data.locate(tmp_path))
+        data.locate(data_root=tmp_path).read_test()
     assert caught.value.file == tmp_path / TEST_IMAGES
 
 
@@ -320,15 +321,15 @@ def assert_complete(cache: Path, training: data.Images) -> None:
     assert [path.name for path in cache.iterdir()] == ["FashionMNIST"]
     raw = cache / "FashionMNIST" / "raw"
     assert sorted(path.name.removesuffix(".gz") for path in raw.iterdir()) == sorted(NAMES)
-    found = data.locate(None)
-    assert found == (raw, "cache")
-    assert np.array_equal(data.read_training(found).images, training.images)
-    assert len(data.read_test(found).labels) == 10_000
+    found = data.locate()
+    assert found == KnownFiles("fashion-mnist", raw, "cache")
+    assert np.array_equal(found.read_training().images, training.images)
+    assert len(found.read_test().labels) == 10_000
 
 
 def test_torchvision_fetches(mirror: Server, bare: Path, training: data.Images) -> None:
     said: list[str] = []
-    assert data.locate(None, said.append).origin == "torchvision's download"
+    assert data.locate(say=said.append).origin == "torchvision's download"
     assert said == [
         "Fashion-MNIST: trying torchvision's download",
         f"Fashion-MNIST: {bare / 'FashionMNIST' / 'raw'} (torchvision's download)",
@@ -340,7 +341,7 @@ def test_deleted_file_is_fetched_again(mirror: Server, bare: Path, training: dat
     raw = bare / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     (raw / TRAIN_IMAGES).write_bytes(b"damaged")
-    assert data.locate(None).origin == "torchvision's download"
+    assert data.locate().origin == "torchvision's download"
     assert_complete(bare, training)
 
 
@@ -351,7 +352,7 @@ def test_debians_package_is_unpacked_where_the_mirror_is_out_of_reach(
 
     monkeypatch.setattr(FashionMNIST, "mirrors", [UNREACHABLE])
     said: list[str] = []
-    assert data.locate(None, said.append).origin == "Debian's package, unpacked"
+    assert data.locate(say=said.append).origin == "Debian's package, unpacked"
     assert said[1].startswith("Fashion-MNIST: torchvision's download failed: Error downloading train-images")
     assert UNREACHABLE in said[1]
     assert said[3].startswith("Fashion-MNIST: fetching package lists, because apt-get: E:")
@@ -364,9 +365,10 @@ def test_wrong_content_of_a_package_is_not_kept(
     from torchvision.datasets import FashionMNIST
 
     monkeypatch.setattr(FashionMNIST, "mirrors", [UNREACHABLE])
-    monkeypatch.setattr(fashion_mnist, "_FILES", {**fashion_mnist._FILES, TRAIN_LABELS: Expected("0" * 64, (60_000,))})
+    others = {**known._FILES["fashion-mnist"], TRAIN_LABELS: Expected("0" * 64, (60_000,))}
+    monkeypatch.setitem(known._FILES, "fashion-mnist", others)
     with pytest.raises(InputError, match=r"unpacked .*train-labels-idx1-ubyte\.gz: differs in content"):
-        data.locate(None)
+        data.locate()
     assert list(bare.iterdir()) == []
     count("download with another content", 1)
 
@@ -375,7 +377,7 @@ def test_half_a_download_leaves_nothing(mirror: Server, bare: Path, without_apt:
     mirror.share = 0.5
     said: list[str] = []
     with pytest.raises(InputError, match=r"torchvision's download \(.*corrupted.*unpacked \(.*apt-get"):
-        data.locate(None, said.append)
+        data.locate(say=said.append)
     assert sum("failed" in line for line in said) == 2
     assert list(bare.iterdir()) == []
     count("download cut off", 2)
@@ -394,7 +396,7 @@ def test_interrupted_download_leaves_nothing(mirror: Server, bare: Path, count: 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            data.locate(None)
+            data.locate()
     finally:
         signal.signal(signal.SIGINT, before)
         caught.set()
@@ -411,12 +413,12 @@ def test_two_processes_fetch_at_once(
 import sys
 from pathlib import Path
 from tune_fmnist import data
-from tune_fmnist.data import fashion_mnist
+from tune_fmnist.data import known
 sys.modules["torchvision"] = None  # which makes its import fail
-fashion_mnist.DEBIAN_FOLDER = Path({str(tmp_path / "usr")!r})
-source = data.locate(None)
+known.DEBIAN_FOLDER = Path({str(tmp_path / "usr")!r})
+source = data.locate()
 assert source.origin == "Debian's package, unpacked", source
-assert len(data.read_training(source).labels) == 60_000
+assert len(source.read_training().labels) == 60_000
 """
     both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
@@ -430,4 +432,4 @@ def test_cache_that_cannot_be_made_is_told(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(InputError, match=f"could not be fetched.*{tmp_path / 'file'}.*--data-root"):
-        data.locate(None)
+        data.locate()

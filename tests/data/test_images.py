@@ -31,7 +31,7 @@ def test_split_is_stratified_disjoint_and_whole(training: data.Images) -> None:
 
 def test_split_depends_on_seed_subset_and_data_alone(training: data.Images) -> None:
     parts = data.split(training, seed=0)
-    again = data.split(data.Images(training.images.copy(), training.labels.copy()), seed=0)
+    again = data.split(data.Images(training.images.copy(), training.labels.copy(), 10), seed=0)
     assert again.hash == parts.hash
     assert np.array_equal(again.validation.images, parts.validation.images)
     changed = training.images.copy()
@@ -41,8 +41,8 @@ def test_split_depends_on_seed_subset_and_data_alone(training: data.Images) -> N
     hashes = [
         parts.hash,
         data.split(training, seed=1).hash,
-        data.split(data.Images(changed, training.labels), seed=0).hash,
-        data.split(data.Images(training.images, relabeled), seed=0).hash,
+        data.split(data.Images(changed, training.labels, 10), seed=0).hash,
+        data.split(data.Images(training.images, relabeled, 10), seed=0).hash,
         data.split(data.limited(training, 2_000, seed=0), seed=0).hash,
         data.split(data.limited(training, 2_000, seed=1), seed=0).hash,
         data.split(data.limited(training, 2_010, seed=0), seed=0).hash,
@@ -85,7 +85,7 @@ def test_any_subset_and_split_keep_shares(labels: list[int], seed: int, part: fl
     count = 100 + int(part * (len(labels) - 100))
     numbers = np.zeros((len(labels), 28, 28), np.uint8)
     numbers[:, 0, :2] = np.arange(len(labels), dtype=">u2").reshape(-1, 1).view(np.uint8)
-    whole = data.Images(numbers, np.array(labels, np.uint8))
+    whole = data.Images(numbers, np.array(labels, np.uint8), 10)
     subset = data.limited(whole, count, seed)
     parts = data.split(subset, seed)
     assert len(subset.labels) == count

@@ -16,7 +16,7 @@ import torch
 from tests.faults.harness import Run
 from tune_fmnist import load
 from tune_fmnist.base.errors import InputError
-from tune_fmnist.models.own import _imported
+from tune_fmnist.base.importing import imported
 from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
 
@@ -72,7 +72,7 @@ def test_a_network_of_ones_own_is_searched_killed_resumed_and_loaded(
 
     with pytest.raises(InputError, match="unknown model 'resnet:ResNet'"):
         load(paths.best)
-    model = load(paths.best, _imported("resnet", "ResNet"))
+    model = load(paths.best, imported("resnet:ResNet", "--model"))
     assert not model.training
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 

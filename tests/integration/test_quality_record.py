@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from benchmarks.quality import curves as order
 from benchmarks.quality import record
 from benchmarks.quality.dataset import merged, schema
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.base.vocabulary import ModelName
 from tune_fmnist.models.config import Ann, config_id
 from tune_fmnist.models.networks import build
@@ -50,7 +51,7 @@ def test_a_curve_is_that_of_fit(model: ModelName, halves: record.Halves) -> None
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_average_of_the_weights_after_each_step(dtype: torch.dtype) -> None:
     config = Ann(hidden1=4, hidden2=4, dropout=0.0, batch_size=128)
-    model = build(config)
+    model = build(config, KNOWN_SHAPE)
     weights = record.AveragedWeights(model, config, dtype)
     taken = []
     for _ in range(5):

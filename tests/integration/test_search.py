@@ -112,7 +112,7 @@ def test_each_retrain_reads_the_test_set_once_and_its_predictions_give_its_accur
 
 def test_the_best_model_loads_in_two_lines_and_predicts_the_same(finished: Results, source: data.Source) -> None:
     model = load(finished.paths.best)
-    test = data.read_test(source)
+    test = source.read_test()
     with torch.inference_mode():
         images = torch.tensor(test.images).unsqueeze(1).float().div(127.5).sub(1.0)
         predicted = model(images).argmax(1).numpy()

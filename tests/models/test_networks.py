@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.networks import build
 
@@ -24,16 +25,16 @@ def images() -> torch.Tensor:
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_one_logit_for_each_class(config: Config, images: torch.Tensor) -> None:
-    assert build(config)(images).shape == (6, 10)
+    assert build(config, KNOWN_SHAPE)(images).shape == (6, 10)
 
 
 @pytest.mark.parametrize(("config", "count"), [(Ann(), 235_146), (Cnn(), 421_642)])
 def test_the_baselines_have_as_many_weights_as_their_report_says(config: Config, count: int) -> None:
-    assert sum(parameter.numel() for parameter in build(config).parameters()) == count
+    assert sum(parameter.numel() for parameter in build(config, KNOWN_SHAPE).parameters()) == count
 
 
 def test_the_anns_weights_work_in_plain_pytorch(images: torch.Tensor) -> None:
-    model = build(Ann()).eval()
+    model = build(Ann(), KNOWN_SHAPE).eval()
     plain = nn.Sequential(
         OrderedDict(
             flatten=nn.Flatten(),
@@ -47,7 +48,7 @@ def test_the_anns_weights_work_in_plain_pytorch(images: torch.Tensor) -> None:
 
 
 def test_the_cnns_weights_work_in_plain_pytorch(images: torch.Tensor) -> None:
-    model = build(Cnn()).eval()
+    model = build(Cnn(), KNOWN_SHAPE).eval()
     conv1, conv2 = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
     dense, output = nn.Linear(7 * 7 * 64, 128), nn.Linear(128, 10)
     nn.ModuleDict({"blocks": nn.ModuleList([conv1, conv2]), "dense": dense, "output": output}).load_state_dict(
@@ -61,7 +62,7 @@ def test_the_cnns_weights_work_in_plain_pytorch(images: torch.Tensor) -> None:
 
 def test_dropout_only_in_training(images: torch.Tensor) -> None:
     for config in (Ann(), Cnn()):
-        model = build(config)
+        model = build(config, KNOWN_SHAPE)
         assert not torch.equal(model(images), model(images))
         model.eval()
         assert torch.equal(model(images), model(images))

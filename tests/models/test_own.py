@@ -13,6 +13,7 @@ import pytest
 from pydantic import Field
 from torch import nn
 
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.models.config import baseline, config_id, family, to_config
 from tune_fmnist.models.networks import build
@@ -47,7 +48,7 @@ def test_the_defaults_are_the_baseline_and_what_the_images_are_is_filled_in() ->
         **baseline("ann").model_dump(exclude={"model", "hidden1", "hidden2", "dropout"}),
         "model": NAME, "width": 64, "rate": 0.5, "steep": False, "pool": "max", "depth": 1,
     }  # fmt: skip
-    built: Any = build(first)
+    built: Any = build(first, KNOWN_SHAPE)
     assert (built.shape, built.layer.out_features, built.given) == ((1, 28, 28), 10, (64, 0.5, False, "max", 1))
 
 
@@ -147,7 +148,7 @@ def _init(parameters: str) -> str:
         ("class Net: pass\n", "'Net' is not a class of torch.nn.Module; name the class"),
         ("def Net(width: int = 3): return nn.Linear(1, 1)\n", "'Net' is not a class of torch.nn.Module"),
         ("Net = nn.Linear(1, 1)\n", "is not a class of torch.nn.Module"),
-        ("class Other(nn.Module): pass\n", "wrong has no 'Net'; name a class that wrong has"),
+        ("class Other(nn.Module): pass\n", "wrong has no 'Net'; name one that wrong has"),
         ("1 / 0\n", "--model: wrong raised ZeroDivisionError when it was imported: division by zero"),
         ("import missing_library\n", "--model: no module named 'missing_library'; run the command where"),
         ("def Net(\n", "--model: wrong raised SyntaxError when it was imported"),

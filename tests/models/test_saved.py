@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from tune_fmnist import models
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import MODEL_FORMAT
 from tune_fmnist.models.config import Ann, Cnn, Config
@@ -32,7 +33,7 @@ def arrays(model: nn.Module) -> dict[str, NDArray[np.float32]]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a saved model."""
-    save(arrays(build(SMALL)), SMALL, tmp_path / "best")
+    save(arrays(build(SMALL, KNOWN_SHAPE)), SMALL, KNOWN_SHAPE, tmp_path / "best")
     return tmp_path / "best"
 
 
@@ -40,8 +41,8 @@ def folder(tmp_path: Path) -> Path:
 def test_a_saved_model_predicts_the_same(config: Config, tmp_path: Path) -> None:
     images = torch.rand(6, 1, 28, 28) * 2 - 1
     # As training leaves it: the arrays of convolutions are not in the order of their indices.
-    model = build(config).to(memory_format=torch.channels_last).eval()
-    save(arrays(model), config, tmp_path)
+    model = build(config, KNOWN_SHAPE).to(memory_format=torch.channels_last).eval()
+    save(arrays(model), config, KNOWN_SHAPE, tmp_path)
     for again in (models.load(tmp_path), models.load(str(tmp_path))):
         assert not again.training
         assert type(again) is type(model)
@@ -51,10 +52,10 @@ def test_a_saved_model_predicts_the_same(config: Config, tmp_path: Path) -> None
 
 def test_a_folder_holds_the_two_files_and_is_read_without_torch(folder: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
-    config, weights = read(folder)
+    config, _, weights = read(folder)
     assert config == saved_config(folder) == SMALL
     assert {name: array.shape for name, array in weights.items()} == {
-        name: tuple(tensor.shape) for name, tensor in build(SMALL).state_dict().items()
+        name: tuple(tensor.shape) for name, tensor in build(SMALL, KNOWN_SHAPE).state_dict().items()
     }
     assert {array.dtype.name for array in weights.values()} == {"float32"}
 
@@ -101,7 +102,7 @@ def test_weights_that_cannot_be_read_rightly_are_one_line(
 def test_weights_of_another_configuration_are_one_line(folder: Path, tmp_path: Path) -> None:
     # As after a kill between the two publications: the new weights, and the configuration of the model before.
     other = SMALL.model_copy(update={"dropout": 0.5})
-    save(arrays(build(SMALL)), other, tmp_path / "other")
+    save(arrays(build(SMALL, KNOWN_SHAPE)), other, KNOWN_SHAPE, tmp_path / "other")
     (tmp_path / "other" / "model.safetensors").replace(folder / "model.safetensors")
     for reader in (models.load, read):
         with pytest.raises(InputError) as caught:
@@ -161,7 +162,7 @@ def test_an_empty_folder_has_no_model(tmp_path: Path) -> None:
 
 
 def test_a_model_is_replaced_whole(folder: Path) -> None:
-    save(arrays(build(Cnn())), Cnn(), folder)
+    save(arrays(build(Cnn(), KNOWN_SHAPE)), Cnn(), KNOWN_SHAPE, folder)
     assert saved_config(folder) == Cnn()
     models.load(folder)
     assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]

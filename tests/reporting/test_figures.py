@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from tests.fake_search import START, add_retrains, edit_trials, make_search, mean_of
-from tune_fmnist.base.vocabulary import FASHION_MNIST
+from tune_fmnist.base.datasets import FASHION_MNIST
 from tune_fmnist.reporting.figures.confusion import confusion_matrix, draw_confusion_matrix
 from tune_fmnist.reporting.figures.retrains import (
     draw_retrained_accuracies,

@@ -17,9 +17,9 @@ import pytest
 from rich.console import Console
 
 from tests.fake_search import START, add_retrains, edit_trials, make_search, mean_of
+from tune_fmnist.base.datasets import FASHION_MNIST
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.metrics import confusion
-from tune_fmnist.base.vocabulary import FASHION_MNIST
 from tune_fmnist.reporting.page import write_page
 from tune_fmnist.reporting.readme_table import MARKS, results_table, write_between
 from tune_fmnist.reporting.results import Results

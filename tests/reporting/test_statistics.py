@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from tune_fmnist.base.datasets import FASHION_MNIST
 from tune_fmnist.base.metrics import class_accuracy, confusion
-from tune_fmnist.base.vocabulary import FASHION_MNIST
 from tune_fmnist.reporting import statistics
 
 CLASSES = FASHION_MNIST.classes

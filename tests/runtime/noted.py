@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import ray
 from numpy.typing import NDArray
 
-from tune_fmnist import data, retrain
+from tune_fmnist import retrain
 from tune_fmnist.data.images import Images
+from tune_fmnist.data.known import KnownFiles
 from tune_fmnist.store.paths import SearchPaths
 
 # A test module cannot be imported by Ray's processes: its functions travel by value.
@@ -50,7 +51,7 @@ class Noted:
         return _open, self._parts
 
 
-def _open(images: NDArray[Any], labels: NDArray[Any], log: str, folder: str, kill: int) -> Images:
+def _open(images: NDArray[Any], labels: NDArray[Any], classes: int, log: str, folder: str, kill: int) -> Images:
     paths = SearchPaths(Path(folder))
     before = len(openings(Path(log)))
     rows = pq.read_metadata(paths.test_reads).num_rows if paths.test_reads.exists() else 0
@@ -58,7 +59,7 @@ def _open(images: NDArray[Any], labels: NDArray[Any], log: str, folder: str, kil
         opened.write(json.dumps(Opening(os.getpid(), before, rows, paths.best.exists())) + "\n")
     if before < kill:
         os.kill(os.getpid(), signal.SIGKILL)
-    return Images(images, labels)
+    return Images(images, labels, classes)
 
 
 def openings(log: Path) -> list[Opening]:
@@ -68,6 +69,6 @@ def openings(log: Path) -> list[Opening]:
 
 if __name__ == "__main__":
     _, _, results, _, name, log, seeds = sys.argv
-    searched, read_test = Path(results) / name, data.read_test
-    data.read_test = lambda source: Noted(read_test(source), Path(log), searched)  # type: ignore[assignment,return-value]
+    searched, read_test = Path(results) / name, KnownFiles.read_test
+    KnownFiles.read_test = lambda source, shape: Noted(read_test(source), Path(log), searched)  # type: ignore[assignment,method-assign,misc,return-value]
     retrain(searched, confirm=0, top_k=1, retrain_seeds=int(seeds))

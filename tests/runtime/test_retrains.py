@@ -13,8 +13,11 @@ import pytest
 from ray.exceptions import WorkerCrashedError
 
 from tests.faults.harness import Run
+from tests.records import make_record
 from tests.runtime.noted import Noted, openings
 from tune_fmnist import data, search
+from tune_fmnist.base.datasets import DataShape
+from tune_fmnist.data.known import KnownFiles
 from tune_fmnist.models.config import Ann
 from tune_fmnist.models.saved import saved_config
 from tune_fmnist.runtime.ray_session import running_ray
@@ -52,9 +55,9 @@ def retrain(
 ) -> None:
     placement = place(None, None, None)
     run_retrains(
-        RetrainTables(paths, "abc", jobs),
+        RetrainTables(paths, make_record(), jobs),
         data.limited(training, 500, seed=0),
-        data.locate(None),
+        data.locate(),
         placement,
         Slots(placement, joined=False),
         on_read=on_read,
@@ -67,8 +70,12 @@ def noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], tu
     """Make the test images note their openings, of which the first few cost their process its life."""
 
     def note(kill: int) -> tuple[SearchPaths, Path]:
-        paths, log, read_test = SearchPaths(tmp_path / "x"), tmp_path / "log", data.read_test
-        monkeypatch.setattr(data, "read_test", lambda source: Noted(read_test(source), log, paths.folder, kill))
+        paths, log, read_test = SearchPaths(tmp_path / "x"), tmp_path / "log", KnownFiles.read_test
+
+        def sealed(source: KnownFiles, shape: DataShape) -> Noted:
+            return Noted(read_test(source), log, paths.folder, kill)
+
+        monkeypatch.setattr(KnownFiles, "read_test", sealed)
         return paths, log
 
     return note
@@ -88,7 +95,7 @@ def test_a_read_that_is_lost_with_its_process_is_a_row_and_the_next_one_another(
     finished = {(row["config_id"], row["seed"]) for row in rows if row["finished_at"]}
     assert finished == {one.key for one in JOBS}
     assert saved_config(paths.best) == JOBS[0].config
-    assert RetrainTables(paths, "abc", JOBS).pending == []
+    assert RetrainTables(paths, make_record(), JOBS).pending == []
 
 
 def test_a_test_that_is_lost_each_time_ends_the_retrains_with_a_row_for_each(

@@ -17,6 +17,7 @@ from torch import nn
 
 from tests.records import make_job
 from tests.reliability import Note
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.data.images import Images, Split, split
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.networks import build
@@ -45,7 +46,7 @@ class CutOffError(Exception):
 @pytest.fixture(scope="module")
 def some(training: Images) -> Split:
     """240 images to train on and 60 to validate."""
-    return split(Images(training.images[:300], training.labels[:300]), seed=0)
+    return split(Images(training.images[:300], training.labels[:300], 10), seed=0)
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_trial_reports_each_epoch_of_its_training(config: Config, some: Split) -
         "node": platform.node(),
         "device": "cpu",
         "precision": precision,
-        "parameters": sum(weight.numel() for weight in build(config).parameters()),
+        "parameters": sum(weight.numel() for weight in build(config, KNOWN_SHAPE).parameters()),
         "overhead_seconds": 0.0,
         "reported_at": 0.0,
     }
@@ -207,9 +208,9 @@ def test_trial_takes_the_threads_it_is_given(threads: int, some: Split) -> None:
 
 
 def test_images_are_read_only(some: Split) -> None:
-    train, validation = (Images(part.images.copy(), part.labels.copy()) for part in (some.train, some.validation))
+    train, validation = (Images(part.images.copy(), part.labels.copy(), 10) for part in (some.train, some.validation))
     locked = Split(train=train, validation=validation, hash="another")
-    for array in (*locked.train, *locked.validation):
+    for array in (train.images, train.labels, validation.images, validation.labels):
         array.flags.writeable = False
     assert timeless(run(SMALL[0], locked)) == timeless(run(SMALL[0], some))
 
@@ -250,7 +251,7 @@ from tune_fmnist.models.config import Ann
 from tune_fmnist.runtime.worker import run_trial
 from tune_fmnist.store.jobs import TrialJob
 
-images = data.split(data.read_training(data.locate(None)), seed=0)
+images = data.split(data.locate().read_training(), seed=0)
 job = TrialJob(number=5, seed=3, config=Ann(batch_size=8), max_epochs=1000)
 run_trial(job, images, lambda result: print("reported"), timeout=0.05)
 """

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from tests.records import make_record
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.models.config import Ann, Config
 from tune_fmnist.models.saved import read, saved_config
@@ -54,7 +55,7 @@ def result(accuracy: float = 0.75, value: float = 1.0) -> RetrainResult:
         node="here",
         device="cpu",
         precision="float32",
-        predicted=np.array([0, 1, 2, 2], np.int8),
+        predicted=np.array([0, 1, 2, 2], np.int16),
         confidence=np.array([0.9, 0.8, 0.7, 0.6], np.float32),
         weights=weights(value),
     )
@@ -72,7 +73,7 @@ def paths(tmp_path: Path) -> SearchPaths:
 
 
 def test_each_retrain_is_rows_of_its_search(paths: SearchPaths) -> None:
-    retrain_tables, began = RetrainTables(paths, "abc", JOBS), datetime.now(UTC)
+    retrain_tables, began = RetrainTables(paths, make_record(), JOBS), datetime.now(UTC)
     assert retrain_tables.pending == JOBS
     add(retrain_tables, JOBS[1], result())
     assert retrain_tables.pending == [JOBS[0], JOBS[2]]
@@ -109,25 +110,25 @@ def test_each_retrain_is_rows_of_its_search(paths: SearchPaths) -> None:
 
 
 def test_the_best_ones_model_is_kept(paths: SearchPaths) -> None:
-    retrain_tables = RetrainTables(paths, "abc", JOBS)
+    retrain_tables = RetrainTables(paths, make_record(), JOBS)
     for one in JOBS:
         add(retrain_tables, one, result(value=one.seed + 0.5))
-    config, kept = read(paths.best)
+    config, _, kept = read(paths.best)
     assert config == BEST
     assert np.array_equal(kept["output.bias"], weights(0.5)["output.bias"])
-    assert RetrainTables(paths, "abc", JOBS).pending == []
+    assert RetrainTables(paths, make_record(), JOBS).pending == []
 
 
 def test_a_retrain_that_is_run_again_replaces_its_rows_but_not_its_reads(paths: SearchPaths) -> None:
-    add(RetrainTables(paths, "abc", JOBS), JOBS[2], result(0.75))
-    add(RetrainTables(paths, "abc", JOBS), JOBS[2], result(0.5))
+    add(RetrainTables(paths, make_record(), JOBS), JOBS[2], result(0.75))
+    add(RetrainTables(paths, make_record(), JOBS), JOBS[2], result(0.5))
     found = read_tables(paths)
     assert found["retrains"]["test_accuracy"].to_pylist() == [0.5]
     assert (len(found["retrain_epochs"]), len(found["predictions"]), len(found["test_reads"])) == (2, 4, 2)
 
 
 def test_a_read_is_a_row_before_it_happens_and_is_finished_afterwards(paths: SearchPaths) -> None:
-    retrain_tables = RetrainTables(paths, "abc", JOBS)
+    retrain_tables = RetrainTables(paths, make_record(), JOBS)
     with pytest.raises(ValueError, match="no read of the test set was begun"):
         retrain_tables.add(JOBS[0], result(), LABELS)
     assert not paths.folder.exists(), "neither rows nor a model without a read"
@@ -141,7 +142,7 @@ def test_a_read_is_a_row_before_it_happens_and_is_finished_afterwards(paths: Sea
     rows = read_tables(paths)["test_reads"].to_pylist()
     assert [(row["seed"], row["finished_at"] is None) for row in rows] == [(0, True), (1, True), (0, False)]
     # The driver was killed; who goes on begins another read.
-    again = RetrainTables(paths, "abc", JOBS)
+    again = RetrainTables(paths, make_record(), JOBS)
     assert again.pending == JOBS[1:]
     add(again, JOBS[1], result())
     rows = read_tables(paths)["test_reads"].to_pylist()
@@ -152,11 +153,11 @@ def test_a_read_is_a_row_before_it_happens_and_is_finished_afterwards(paths: Sea
 
 
 def test_more_trials_change_the_ranks(paths: SearchPaths) -> None:
-    before = RetrainTables(paths, "abc", JOBS)
+    before = RetrainTables(paths, make_record(), JOBS)
     for one in JOBS:
         add(before, one, result())
     better = job(Ann(hidden1=400), 1)
-    after = RetrainTables(paths, "abc", [better, replace(JOBS[0], rank=2), replace(JOBS[1], rank=2), JOBS[2]])
+    after = RetrainTables(paths, make_record(), [better, replace(JOBS[0], rank=2), replace(JOBS[1], rank=2), JOBS[2]])
     assert after.pending == [better]
     add(after, better, result(value=9.0))
     assert read_tables(paths)["retrains"]["rank"].to_pylist() == [2, 2, None, 1]
@@ -165,37 +166,37 @@ def test_more_trials_change_the_ranks(paths: SearchPaths) -> None:
 
 def test_ranks_that_have_changed_are_published_though_nothing_is_retrained(paths: SearchPaths) -> None:
     second = job(Ann(hidden1=200), 2)
-    before = RetrainTables(paths, "abc", [JOBS[0], second, JOBS[2]])
+    before = RetrainTables(paths, make_record(), [JOBS[0], second, JOBS[2]])
     for one in (JOBS[0], second, JOBS[2]):
         add(before, one, result())
     same = paths.retrains.stat().st_mtime_ns
-    RetrainTables(paths, "abc", [JOBS[0], second, JOBS[2]]).publish_ranks()
+    RetrainTables(paths, make_record(), [JOBS[0], second, JOBS[2]]).publish_ranks()
     assert paths.retrains.stat().st_mtime_ns == same
-    after = RetrainTables(paths, "abc", [JOBS[0], replace(JOBS[2], rank=2)])
+    after = RetrainTables(paths, make_record(), [JOBS[0], replace(JOBS[2], rank=2)])
     assert after.pending == []
     after.publish_ranks()
     assert read_tables(paths)["retrains"]["rank"].to_pylist() == [1, None, 2]
 
 
 def test_a_model_of_another_format_is_trained_again(paths: SearchPaths) -> None:
-    retrain_tables = RetrainTables(paths, "abc", JOBS)
+    retrain_tables = RetrainTables(paths, make_record(), JOBS)
     for one in JOBS:
         add(retrain_tables, one, result())
     file = paths.best / "model.safetensors"
     # As the first release wrote it.
     save_file(load_file(file), file)
-    again = RetrainTables(paths, "abc", JOBS)
+    again = RetrainTables(paths, make_record(), JOBS)
     assert again.pending == JOBS[:1]
     add(again, JOBS[0], result())
-    assert again.pending == RetrainTables(paths, "abc", JOBS).pending == []
+    assert again.pending == RetrainTables(paths, make_record(), JOBS).pending == []
     assert len(read_tables(paths)["retrains"]) == 3
 
 
 @pytest.mark.parametrize("name", ["best/config.json", "predictions.parquet", "retrains.parquet"])
 def test_what_cannot_be_read_is_one_line_before_anything_is_run(name: str, paths: SearchPaths) -> None:
-    add(RetrainTables(paths, "abc", JOBS), JOBS[0], result())
+    add(RetrainTables(paths, make_record(), JOBS), JOBS[0], result())
     (paths.folder / name).write_bytes(b"{")
-    for use in (lambda: read_tables(paths), lambda: RetrainTables(paths, "abc", JOBS)):
+    for use in (lambda: read_tables(paths), lambda: RetrainTables(paths, make_record(), JOBS)):
         with pytest.raises(InputError) as caught:
             use()
         assert str(caught.value).startswith(f"{paths.folder / name}: ")

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 
 from tests.disk import full_disk
 from tests.strategies import configs
+from tune_fmnist.base.datasets import FASHION_MNIST
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import SCHEMA_VERSION
-from tune_fmnist.base.vocabulary import FASHION_MNIST
 from tune_fmnist.models.config import Ann, Cnn, Config, config_id, to_config
 from tune_fmnist.store import tables
 
@@ -108,7 +108,7 @@ def test_columns_that_every_reader_may_rely_on(name: str, columns: str) -> None:
 
 def test_descriptions_version_and_names_of_the_classes_stand_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "epochs.parquet"
-    tables.write(epochs(1), file)
+    tables.write(epochs(1), file, FASHION_MNIST.classes)
     schema = pq.read_schema(file)
     assert schema.metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
     assert tuple(json.loads(schema.metadata[b"classes"])) == FASHION_MNIST.classes

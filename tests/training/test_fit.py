@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tests.records import make_result
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.base.vocabulary import Precision
 from tune_fmnist.data.images import Images, Split
 from tune_fmnist.models.config import Ann, Cnn, Config
@@ -80,10 +81,10 @@ def test_a_seed_gives_the_same_weights_whatever_ran_before(config: Config, small
 
 def test_a_step_goes_down_the_mean_cross_entropy(small_split: Split) -> None:
     config = Cnn(dropout=0.0, optimizer="sgd", learning_rate=0.5, batch_size=64)
-    data = on_cpu(Images(small_split.train.images[:64], small_split.train.labels[:64]))
+    data = on_cpu(Images(small_split.train.images[:64], small_split.train.labels[:64], 10))
     fitted = fit(config, data, None, epochs=1, horizon=1, seed=3)
     seeded(3, 0)
-    model = build(config)
+    model = build(config, KNOWN_SHAPE)
     loss = nn.functional.cross_entropy(model(data.images), data.labels)
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     assert fitted.last.train_loss == pytest.approx(loss.item(), rel=1e-5)
@@ -127,7 +128,7 @@ def test_the_model_comes_back_in_float32_and_in_evaluation(precision: Precision,
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_diverging_trial_ends_within_its_first_epoch(precision: Precision, training: Images) -> None:
-    images = on_cpu(Images(training.images[:1600], training.labels[:1600]), precision)
+    images = on_cpu(Images(training.images[:1600], training.labels[:1600], 10), precision)
     seen: list[EpochMetrics] = []
     config = Ann(learning_rate=1e30, batch_size=4)
     steps: list[nn.Module] = []
@@ -188,7 +189,7 @@ def test_a_training_cut_off_after_any_epoch_goes_on_to_the_bit(
 ) -> None:
     # 300 images: the last batch is a part of one.
     train, validation = (
-        on_cpu(Images(training.images[part], training.labels[part]), precision)
+        on_cpu(Images(training.images[part], training.labels[part], 10), precision)
         for part in (slice(300), slice(300, 400))
     )
 
@@ -246,7 +247,7 @@ def orders(seed: int, data: DeviceImages, epochs: int) -> list[tuple[int, ...]]:
 
 
 def test_each_epoch_of_each_seed_has_an_order_of_its_own(training: Images) -> None:
-    data = on_cpu(Images(training.images[:200], training.labels[:200]))
+    data = on_cpu(Images(training.images[:200], training.labels[:200], 10))
     # Equal in their low 16 bits, and next to each other: epoch 2 of a seed is not epoch 1 of the next.
     seeds = [7, 7 + 2**16, 7 + 2**31, 2**32 - 1, 8]
     seen = [order for seed in seeds for order in orders(seed, data, 3)]
@@ -256,7 +257,7 @@ def test_each_epoch_of_each_seed_has_an_order_of_its_own(training: Images) -> No
 
 
 def test_seeds_equal_in_their_low_bits_draw_other_weights(training: Images) -> None:
-    data = on_cpu(Images(training.images[:4], training.labels[:4]))
+    data = on_cpu(Images(training.images[:4], training.labels[:4], 10))
     drawn = [
         weights(fit(Ann(learning_rate=1e-12), data, None, epochs=1, horizon=1, seed=seed).model)
         for seed in (7, 7 + 2**16, 7 + 2**31)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.networks import build
 from tune_fmnist.training.optimizer import Optimizer
@@ -29,7 +30,7 @@ def reference(config: Config, parameters: list[torch.nn.Parameter]) -> torch.opt
     ],
 )
 def test_steps_are_those_of_pytorchs_optimizer(config: Config) -> None:
-    own, plain = build(config), build(config)
+    own, plain = build(config, KNOWN_SHAPE), build(config, KNOWN_SHAPE)
     plain.load_state_dict(own.state_dict())
     optimizer, pytorchs = Optimizer(own, config, torch.float32), reference(config, list(plain.parameters()))
     for _ in range(5):
@@ -45,7 +46,7 @@ def test_steps_are_those_of_pytorchs_optimizer(config: Config) -> None:
 
 def test_steps_too_small_for_bfloat16_add_up() -> None:
     config = Ann(hidden1=8, hidden2=8, dropout=0.0, optimizer="sgd")
-    model = build(config)
+    model = build(config, KNOWN_SHAPE)
     optimizer = Optimizer(model, config, torch.bfloat16)
     before = model.output.bias.detach().clone()
     gradient = torch.full((1, 10), -1.0, dtype=torch.bfloat16)
@@ -62,7 +63,7 @@ def test_steps_too_small_for_bfloat16_add_up() -> None:
 def test_what_is_restored_goes_on_to_the_bit(config: Config, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     batches = [(torch.rand(8, 1, 28, 28).to(dtype), torch.randn(8, 10).to(dtype)) for _ in range(6)]
-    first, second = build(config).eval(), build(config).eval()
+    first, second = build(config, KNOWN_SHAPE).eval(), build(config, KNOWN_SHAPE).eval()
     one, other = Optimizer(first, config, dtype), Optimizer(second, config, dtype)
     for images, gradient in batches[:3]:
         one.step(first(images), gradient, 0.01)
@@ -91,4 +92,4 @@ def test_what_is_restored_goes_on_to_the_bit(config: Config, dtype: torch.dtype)
     [(Ann(), {"weights", "mean", "square", "steps"}), (Ann(optimizer="sgd"), {"weights", "momentum"})],
 )
 def test_a_state_is_only_what_its_optimizer_uses(config: Config, names: set[str]) -> None:
-    assert Optimizer(build(config), config, torch.float32).state().keys() == names
+    assert Optimizer(build(config, KNOWN_SHAPE), config, torch.float32).state().keys() == names

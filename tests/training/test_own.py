@@ -49,7 +49,7 @@ def config_of(network: type[nn.Module], **values: Any) -> Config:
 
 @pytest.fixture(params=["float32", "bfloat16"])
 def images(request: pytest.FixtureRequest, small_split: data.Split) -> tuple[DeviceImages, DeviceImages]:
-    part = data.Images(small_split.train.images[:513], small_split.train.labels[:513])
+    part = data.Images(small_split.train.images[:513], small_split.train.labels[:513], 10)
     return to_device(part, CPU, request.param), to_device(small_split.validation, CPU, request.param)
 
 

@@ -14,6 +14,7 @@ import torch
 from tests.fake_search import add_confirmations, add_retrains, make_search
 from tests.records import make_result
 from tune_fmnist import models, open_search
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.models import saved
 from tune_fmnist.models.config import Ann
@@ -36,7 +37,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_retrains(results, [0.3, 0.2], baseline=0.1, seeds=2, images=200)
     add_confirmations(results, [0.3], baseline=0.1, seeds=1)
     small = Ann(hidden1=16, hidden2=8)
-    saved.save({name: tensor.numpy() for name, tensor in build(small).state_dict().items()}, small, results.paths.best)
+    saved.save(
+        {name: tensor.numpy() for name, tensor in build(small, KNOWN_SHAPE).state_dict().items()},
+        small,
+        KNOWN_SHAPE,
+        results.paths.best,
+    )
     return results.paths.folder
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fake_search import add_confirmations, add_retrains, edit_trials, make_search
 from tests.test_doctor import run_doctor
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.models import saved
 from tune_fmnist.models.config import to_config
@@ -29,7 +30,8 @@ def found(tmp_path: Path) -> Results:
     add_confirmations(results, [0.3], baseline=0.1, seeds=2)
     rows = tables.read(results.paths.retrains, tables.RETRAINS).to_pylist()
     config = to_config(tables.config_values(next(row for row in rows if row["rank"] == 1)))
-    saved.save({name: one.numpy() for name, one in build(config).state_dict().items()}, config, results.paths.best)
+    weights = {name: one.numpy() for name, one in build(config, KNOWN_SHAPE).state_dict().items()}
+    saved.save(weights, config, KNOWN_SHAPE, results.paths.best)
     results.paths.journal.write_text(JOURNAL)
     results.paths.page.write_text("<html>")
     return results

@@ -1,4 +1,4 @@
-"""The one vocabulary: models, statuses, searchers, schedulers, the dataset's names, and the baseline.
+"""The one vocabulary: models, statuses, searchers, schedulers, and the baseline.
 
 Every module, column, option and text takes its words from here.
 """
@@ -26,25 +26,6 @@ SearchState = Literal["running", "finished", "interrupted", "failed"]
 SearcherName = Literal["tpe", "gp", "random"]
 SchedulerName = Literal["asha", "fifo"]
 Precision = Literal["float32", "bfloat16"]
-
-
-class Dataset(NamedTuple):
-    """A dataset's name as an option and a column, its title in a text, its classes in order, and its images' side."""
-
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    side: int
-
-
-FASHION_MNIST: Final = Dataset(
-    name="fashion-mnist",
-    title="Fashion-MNIST",
-    classes=(
-        "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
-    ),
-    side=28,
-)  # fmt: skip
 
 
 class Published(NamedTuple):

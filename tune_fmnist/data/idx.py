@@ -19,10 +19,15 @@ from tune_fmnist.base.errors import InputError
 
 
 class Expected(NamedTuple):
-    """What a file must be: the SHA-256 of its uncompressed content, and the shape of its array."""
+    """What a file must be: the SHA-256 of its uncompressed content or the MD5 of its archive, and its array's shape."""
 
-    sha256: str
+    digest: str
     shape: tuple[int, ...]
+
+    @property
+    def is_of_archive(self) -> bool:
+        """Whether the digest is the MD5 of the gzipped file."""
+        return len(self.digest) == 2 * hashlib.md5(usedforsecurity=False).digest_size
 
 
 def read_array(path: Path, name: str, files: Mapping[str, Expected]) -> NDArray[np.uint8]:
@@ -42,15 +47,57 @@ def read_array(path: Path, name: str, files: Mapping[str, Expected]) -> NDArray[
 
 def proven_content(path: Path, name: str, files: Mapping[str, Expected]) -> bytes:
     """Return a file's uncompressed content; arguments and errors as of ``read_array``."""
-    size = _size(files[name].shape)
+    expected = files[name]
     try:
-        content = _content(path, size)
+        if expected.is_of_archive:
+            return _proven_archive(path, expected)
+        content = _content(path, _size(expected.shape))
     except (OSError, EOFError, zlib.error) as error:
         raise _unusable(path, f"cannot be read ({error})") from None
     digest = hashlib.sha256(content).hexdigest()
-    if digest != files[name].sha256:
-        raise _unusable(path, _difference(content, digest, files[name].shape, files))
+    if digest != expected.digest:
+        raise _unusable(path, _difference(content, digest, expected.shape, files))
     return content
+
+
+def read_any(path: Path, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return the array in an IDX file of bytes, of which nothing is known; read-only.
+
+    Args:
+        path: the file, plain or gzipped.
+        dimensions: how many the array may have.
+
+    Raises:
+        InputError: it cannot be read, is no such file, or is cut or longer than its header says.
+    """
+    hint = "see https://www.tensorflow.org/datasets/catalog/mnist, or use an .npz instead"
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as opened:
+            content = opened.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"cannot be read ({error})", file=path, hint=hint) from None
+    start = content[:4].hex() or "nothing"
+    if content[:3] != b"\0\0\x08" or content[3] not in dimensions:
+        many = " or ".join(map(str, dimensions))
+        what = f"is not an IDX file of bytes in {many} dimensions (it begins with {start})"
+        raise InputError(what, file=path, hint=hint)
+    header = 4 + 4 * content[3]
+    shape = struct.unpack_from(f">{content[3]}I", content, 4) if len(content) >= header else ()
+    if not shape or len(content) != _size(shape):
+        what = f"is {len(content)} bytes long uncompressed, not {_size(shape) if shape else header}"
+        raise InputError(what, file=path, hint="it is cut or damaged: write it again")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _proven_archive(path: Path, expected: Expected) -> bytes:
+    size = _size(expected.shape)
+    if not path.is_file() or path.stat().st_size > size:
+        raise _unusable(path, "is not a regular file of the dataset's size")
+    archive = path.read_bytes()
+    digest = hashlib.md5(archive, usedforsecurity=False).hexdigest()
+    if digest != expected.digest:
+        raise _unusable(path, f"is not the archive that was published (MD5 {digest}, not {expected.digest})")
+    return gzip.decompress(archive)
 
 
 def _content(path: Path, size: int) -> bytes:
@@ -86,7 +133,7 @@ def _unusable(path: Path, what: str) -> InputError:
 def _difference(content: bytes, digest: str, shape: tuple[int, ...], files: Mapping[str, Expected]) -> str:
     """Say how a file is not the expected one: IDX is a magic number, the sizes, each 4 bytes big endian, and bytes."""
     for name, other in files.items():
-        if digest == other.sha256:
+        if digest == other.digest:
             return f"holds what belongs in {name}"
     header = struct.pack(f">{1 + len(shape)}I", 0x0800 + len(shape), *shape)
     if content[:4] != header[:4] or len(content) < len(header):
@@ -96,4 +143,4 @@ def _difference(content: bytes, digest: str, shape: tuple[int, ...], files: Mapp
         return f"holds an array of {struct.unpack_from(f'>{len(shape)}I', content, 4)}, not {shape}"
     if len(content) != (size := _size(shape)):
         return f"is {len(content)} bytes long uncompressed, not {size}"
-    return f"differs in content from Fashion-MNIST's (SHA-256 {digest})"
+    return f"differs in content from the published file (SHA-256 {digest})"

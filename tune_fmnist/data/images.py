@@ -9,17 +9,33 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tune_fmnist.base.datasets import DataShape
 from tune_fmnist.base.errors import InputError
 
-_FEWEST: Final = 100
-"""Images in the smallest subset: ten of each class, eight to train on and two to validate."""
+_FEWEST: Final = 10
+"""Images of each class in the smallest subset: eight to train on and two to validate."""
+
+Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class Images(NamedTuple):
-    """``images`` (n, 28, 28) uint8, 0 black to 255 white; ``labels`` (n,) uint8, places in the dataset's classes."""
+    """Images and what is on them.
+
+    Attributes:
+        images: (n, height, width) or (n, height, width, channels) uint8, 0 black to 255 white.
+        labels: (n,) uint8, or uint16 of more than 256 classes: places in the dataset's classes.
+        classes: how many classes there are.
+    """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    labels: Labels
+    classes: int
+
+    @property
+    def shape(self) -> DataShape:
+        """What a network is built for that takes these images."""
+        height, width, *channels = self.images.shape[1:]
+        return DataShape((channels[0] if channels else 1, height, width), self.classes)
 
 
 class Split(NamedTuple):
@@ -44,14 +60,15 @@ def limited(images: Images, count: int | None, seed: int) -> Images:
         seed: 0 or more.
 
     Raises:
-        InputError: ``count`` is less than 100 or more than there are.
+        InputError: ``count`` is less than ten of each class or more than there are.
     """
     have = len(images.labels)
     if count is None or count == have:
         return images
-    if not _FEWEST <= count < have:
+    fewest = _FEWEST * images.classes
+    if not fewest <= count < have:
         what = f"cannot select {count} training images"
-        raise InputError(what, key="--limit-train", hint=f"use {_FEWEST} to {have}")
+        raise InputError(what, key="--limit-train", hint=f"use {fewest} to {have}")
     scaled = _class_counts(images.labels) * count
     shares, remainders = scaled // have, scaled % have
     shares[np.argsort(-remainders, kind="stable")[: count - shares.sum()]] += 1
@@ -75,11 +92,11 @@ def split(images: Images, seed: int) -> Split:
     return Split(train, validation, digest.hexdigest()[:16])
 
 
-def _class_counts(labels: NDArray[np.uint8]) -> NDArray[np.intp]:
+def _class_counts(labels: Labels) -> NDArray[np.intp]:
     return np.bincount(labels)
 
 
-def _drawn(labels: NDArray[np.uint8], counts: NDArray[np.intp], seed: np.random.SeedSequence) -> NDArray[np.bool_]:
+def _drawn(labels: Labels, counts: NDArray[np.intp], seed: np.random.SeedSequence) -> NDArray[np.bool_]:
     """Return a mask (n,) over ``counts[c]`` images of each class ``c``, drawn without replacement."""
     # NumPy promises the same raw bits in every version, but not the same `permutation` (NEP 19).
     keys = np.random.PCG64(seed).random_raw(len(labels))
@@ -91,4 +108,4 @@ def _drawn(labels: NDArray[np.uint8], counts: NDArray[np.intp], seed: np.random.
 
 
 def _take(images: Images, mask: NDArray[np.bool_]) -> Images:
-    return Images(images.images[mask], images.labels[mask])
+    return Images(images.images[mask], images.labels[mask], images.classes)

@@ -16,8 +16,8 @@ __all__ = ["load"]
 def load(folder: Path | str, network: type[nn.Module] | None = None) -> nn.Module:
     """Return the model saved in ``folder`` (a search's ``best/``), in evaluation mode.
 
-    It takes images (n, 1, 28, 28) float32 scaled to (-1, 1), and gives logits (n, 10).  Nothing in the folder is run
-    as code.
+    It takes images (n, channels, height, width) float32 scaled to (-1, 1), and gives logits (n, classes).  Nothing in
+    the folder is run as code.
 
     Args:
         folder: that of the model.

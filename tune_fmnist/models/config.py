@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -16,13 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from tune_fmnist.base.errors import InputError, invalid
-
-_OWN_NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-
-
-def is_own_name(name: str) -> bool:
-    """Return whether this could be the name of a family of the user's own."""
-    return _OWN_NAME.fullmatch(name) is not None
+from tune_fmnist.base.importing import is_own_name
 
 
 def _family_name(value: str) -> str:

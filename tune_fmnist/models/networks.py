@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import math
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from tune_fmnist.base.vocabulary import FASHION_MNIST
+from tune_fmnist.base.datasets import DataShape
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.layers import Dropout, perceptron, pool_relu
 from tune_fmnist.models.own import OwnConfig
 from tune_fmnist.models.saved import Arrays, misfit, read
 
-CLASS_COUNT = len(FASHION_MNIST.classes)
-SIDE = FASHION_MNIST.side
-
 
 class AnnModel(nn.Module):
-    """A multilayer perceptron. Input (n, 1, 28, 28), output logits (n, 10)."""
+    """A multilayer perceptron. Input (n, channels, height, width), output logits (n, classes)."""
 
-    def __init__(self, config: Ann) -> None:
+    def __init__(self, config: Ann, shape: DataShape) -> None:
         super().__init__()
-        self.hidden1 = nn.Linear(SIDE * SIDE, config.hidden1)
+        self.hidden1 = nn.Linear(math.prod(shape.input_shape), config.hidden1)
         self.hidden2 = nn.Linear(config.hidden1, config.hidden2)
-        self.output = nn.Linear(config.hidden2, CLASS_COUNT)
+        self.output = nn.Linear(config.hidden2, shape.classes)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -34,44 +32,45 @@ class AnnModel(nn.Module):
 
 
 class CnnModel(nn.Module):
-    """A small convolutional network. Input (n, 1, 28, 28), output logits (n, 10).
+    """A small convolutional network. Input (n, channels, height, width), output logits (n, classes).
 
     The dense layer takes the blocks' output in the order it lies in memory: row, column, channel.
     """
 
-    def __init__(self, config: Cnn) -> None:
+    def __init__(self, config: Cnn, shape: DataShape) -> None:
         super().__init__()
-        channels = [1, config.conv1_channels, config.conv2_channels]
+        colours, height, width = shape.input_shape
+        channels = [colours, config.conv1_channels, config.conv2_channels]
         if config.conv3_channels:
             channels.append(config.conv3_channels)
         self.blocks = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(channels))
-        side = SIDE >> len(self.blocks)
-        self.dense = nn.Linear(channels[-1] * side * side, config.dense_units)
-        self.output = nn.Linear(config.dense_units, CLASS_COUNT)
+        pixels = (height >> len(self.blocks)) * (width >> len(self.blocks))
+        self.dense = nn.Linear(channels[-1] * pixels, config.dense_units)
+        self.output = nn.Linear(config.dense_units, shape.classes)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, images: Tensor) -> Tensor:
         # Channels last must show in the strides: for one channel PyTorch would choose the other order, which is slower.
-        x = images.reshape(-1, SIDE, SIDE, 1).permute(0, 3, 1, 2)
+        count, colours, height, width = images.shape
+        x = images.reshape(count, height, width, 1).permute(0, 3, 1, 2) if colours == 1 else images
         for convolution in self.blocks:
             x = pool_relu(convolution(x))
         features = x.permute(0, 2, 3, 1).flatten(1)
         return perceptron(self.dropout(features), (self.dense, self.output), self.dropout)
 
 
-def build(config: Config) -> nn.Module:
-    """Return a network of ``config`` with weights drawn from PyTorch's global generator."""
+def build(config: Config, shape: DataShape) -> nn.Module:
+    """Return a network of ``config`` for images of ``shape``, its weights drawn from PyTorch's global generator."""
     if isinstance(config, Ann):
-        return AnnModel(config)
+        return AnnModel(config, shape)
     if isinstance(config, Cnn):
-        return CnnModel(config)
+        return CnnModel(config, shape)
     if not isinstance(config, OwnConfig):
         raise TypeError(f"{type(config).__name__} is no family's configuration")
     network = type(config).network
-    images = {"input_shape": (1, SIDE, SIDE), "classes": CLASS_COUNT}
     wanted = inspect.signature(network).parameters
     built: nn.Module = network(
-        **config.arguments(), **{name: value for name, value in images.items() if name in wanted}
+        **config.arguments(), **{name: value for name, value in shape._asdict().items() if name in wanted}
     )
     return built
 
@@ -87,16 +86,16 @@ def computes_in_copy(network: nn.Module) -> bool:
 
 def load_trained(folder: Path) -> nn.Module:
     """Return the network that ``saved.save`` wrote, in evaluation mode; errors as of ``saved.read``."""
-    config, weights = read(folder)
+    config, shape, weights = read(folder)
     try:
-        return restored(config, weights)
+        return restored(config, shape, weights)
     except RuntimeError:
         # Files of releases that did not write whose weights they are.
         raise misfit(folder) from None
 
 
-def restored(config: Config, weights: Arrays) -> nn.Module:
+def restored(config: Config, shape: DataShape, weights: Arrays) -> nn.Module:
     """Return a network of ``config`` with these weights, in evaluation mode."""
-    model = build(config)
+    model = build(config, shape)
     model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
     return model.eval()

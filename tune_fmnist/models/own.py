@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-import traceback
-from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from tune_fmnist.base.errors import InputError, invalid
-from tune_fmnist.models.config import BUILT_IN, Config, add_family, family, is_own_name, known_family
+from tune_fmnist.base.importing import imported, is_own_name, name_of
+from tune_fmnist.models.config import BUILT_IN, Config, add_family, family, known_family
 
 OPTION: Final = "--model"
 
@@ -57,7 +55,7 @@ def named(model: str) -> type[Config]:
         InputError: there is no such family, module or class, or the class cannot be searched.
     """
     if known_family(model) is None and is_own_name(model):
-        return of_network(_imported(*model.split(":")), model)
+        return of_network(imported(model, OPTION), model)
     return family(model)
 
 
@@ -105,14 +103,6 @@ def name_given(model: str | type[Any] | None) -> str | None:
     return name_of(model)
 
 
-def name_of(network: type[Any]) -> str:
-    """Return ``MODULE:CLASS`` of a class; of one in a script, as another program would import it."""
-    module = network.__module__
-    if module == "__main__" and (file := getattr(sys.modules["__main__"], "__file__", None)):
-        module = Path(file).stem
-    return f"{module}:{network.__qualname__}"
-
-
 def signature(config: type[Config]) -> dict[str, Any]:
     """Return the parameters of a network of one's own as JSON values: each one's type, bounds, choices and default."""
     if not issubclass(config, OwnConfig):
@@ -123,37 +113,6 @@ def signature(config: type[Config]) -> dict[str, Any]:
         for name, about in properties.items()
         if name not in Config.model_fields
     }
-
-
-def blame(error: BaseException, network: type[Any], when: str) -> InputError:
-    """Return what a network's code raised as one line that names the place in it."""
-    module = getattr(sys.modules.get(network.__module__), "__file__", None)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module]
-    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else _place(network)
-    what = f"{network.__name__} raised {type(error).__name__} {when}: {error}"
-    return InputError(what, file=where, key=OPTION, hint="run it alone, with the same input, to see the traceback")
-
-
-def _imported(module: str, attribute: str) -> type[Any]:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        # As `python -m` has it; the command of the package has its own folder there instead.
-        sys.path.insert(0, here)
-    try:
-        found: Any = import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or module
-        hint = f"run the command where {module.split('.')[0]} lies, or install it"
-        raise InputError(f"no module named {missing!r}", key=OPTION, hint=hint) from None
-    except Exception as error:  # noqa: BLE001 -- the user's own code may raise anything
-        what = f"{module} raised {type(error).__name__} when it was imported: {error}"
-        raise InputError(what, key=OPTION, hint=f"see `python -c 'import {module}'`") from None
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            hint = f"name a class that {found.__name__} has"
-            raise InputError(f"{found.__name__} has no {part!r}", file=_file(found), key=OPTION, hint=hint)
-        found = getattr(found, part)
-    return found  # type: ignore[no-any-return]
 
 
 def _check_class(network: type[Any]) -> None:
@@ -213,8 +172,3 @@ def _place(network: Any) -> str | None:
         return f"{inspect.getsourcefile(network)}:{inspect.getsourcelines(network)[1]}"
     except (TypeError, OSError):
         return None
-
-
-def _file(module: Any) -> str | None:
-    file: str | None = getattr(module, "__file__", None)
-    return file

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
+from tune_fmnist.base.datasets import KNOWN_SHAPE, DataShape
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import MODEL_FORMAT, check_version, publish
 from tune_fmnist.models.config import Config, read_config, to_config
@@ -29,17 +30,20 @@ CHECKSUM_KEY: Final = "crc"
 _CONFIG_KEY: Final = "config"
 """Likewise, the configuration, as JSON; files of releases that wrote no checksum have none."""
 
+_SHAPE_KEY: Final = "shape"
+"""Likewise, what the network is built for, as JSON; files of releases that knew Fashion-MNIST alone have none."""
+
 _HINT: Final = "train it again with `tune-fmnist retrain`"
 _CONFIG: Final = "config.json"
 _WEIGHTS: Final = "model.safetensors"
 
 
-def save(weights: Arrays, config: Config, folder: Path) -> None:
-    """Publish a model's weights and configuration in ``folder``."""
+def save(weights: Arrays, config: Config, shape: DataShape, folder: Path) -> None:
+    """Publish a model's weights and configuration, and what it was built for, in ``folder``."""
     # Of an array in another order, as those of convolutions are, safetensors would write the memory as it lies.
     ordered = {name: np.asarray(array, order="C") for name, array in weights.items()}
-    stated = config.model_dump_json()
-    metadata = {FORMAT_KEY: str(MODEL_FORMAT), _CONFIG_KEY: stated, CHECKSUM_KEY: checksum(ordered, stated)}
+    stated = {_CONFIG_KEY: config.model_dump_json(), _SHAPE_KEY: json.dumps(shape._asdict())}
+    metadata = {FORMAT_KEY: str(MODEL_FORMAT), **stated, CHECKSUM_KEY: checksum(ordered, "".join(stated.values()))}
     with publish(folder / _WEIGHTS) as partial:
         # Written by itself, a file of safetensors is its owner's alone.
         partial.write_bytes(to_bytes(ordered, metadata))
@@ -47,17 +51,17 @@ def save(weights: Arrays, config: Config, folder: Path) -> None:
         partial.write_text(config.model_dump_json(indent=2) + "\n")
 
 
-def read(folder: Path) -> tuple[Config, dict[str, NDArray[Any]]]:
-    """Return the configuration and the weights that ``save`` wrote.
+def read(folder: Path) -> tuple[Config, DataShape, dict[str, NDArray[Any]]]:
+    """Return the configuration, what the network is built for, and the weights that ``save`` wrote.
 
     Raises:
         InputError: a file is missing, cannot be read, is of another format, or is not of the other one's model.
     """
     config = read_config(folder / _CONFIG)
-    stated, weights = _read_weights(folder / _WEIGHTS)
+    stated, shape, weights = _read_weights(folder / _WEIGHTS)
     if stated not in (None, config):
         raise misfit(folder)
-    return config, weights
+    return config, shape, weights
 
 
 def misfit(folder: Path) -> InputError:
@@ -93,8 +97,8 @@ def checksum(arrays: Arrays, text: str) -> str:
     return f"{crc:08x}"
 
 
-def _read_weights(file: Path) -> tuple[Config | None, dict[str, NDArray[Any]]]:
-    """Return the configuration that the file states, if it states one, and the weights."""
+def _read_weights(file: Path) -> tuple[Config | None, DataShape, dict[str, NDArray[Any]]]:
+    """Return the configuration that the file states, if it states one, the network's shape, and the weights."""
     try:
         with safe_open(file, framework="numpy") as opened:
             metadata = opened.metadata() or {}
@@ -107,7 +111,15 @@ def _read_weights(file: Path) -> tuple[Config | None, dict[str, NDArray[Any]]]:
     version = int(found) if found.isdecimal() else found
     check_version(version, oldest=MODEL_FORMAT, newest=MODEL_FORMAT, file=file, key=FORMAT_KEY)
     if (stated := metadata.get(_CONFIG_KEY)) is None:
-        return None, arrays
-    if metadata.get(CHECKSUM_KEY) != checksum(arrays, stated):
+        return None, KNOWN_SHAPE, arrays
+    shape = metadata.get(_SHAPE_KEY, "")
+    if metadata.get(CHECKSUM_KEY) != checksum(arrays, stated + shape):
         raise InputError("content does not match its checksum", file=file, key=CHECKSUM_KEY, hint=_HINT)
-    return to_config(json.loads(stated), file=str(file)), arrays
+    return to_config(json.loads(stated), file=str(file)), _shape(shape), arrays
+
+
+def _shape(text: str) -> DataShape:
+    if not text:
+        return KNOWN_SHAPE
+    values = json.loads(text)
+    return DataShape(tuple(values["input_shape"]), values["classes"])

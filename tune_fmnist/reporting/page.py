@@ -14,10 +14,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from tune_fmnist.base.datasets import title_of
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.metrics import class_accuracy, confusion
-from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, FASHION_MNIST
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED
 from tune_fmnist.reporting import edges, stops, verdicts, wording
 from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.figures import confusion as confusion_figure
@@ -65,7 +66,7 @@ def write_page(folder: Path) -> Path:
         .get_template("page.html.jinja")
         .render(
             record=record,
-            dataset=FASHION_MNIST.title,
+            dataset=title_of(record.dataset),
             answer=_answer_of_trials(results) if retrained is None else verdicts.answer(retrained),
             against_start=None if retrained is None else verdicts.against_start(retrained),
             tested_ranks=None if retrained is None else verdicts.tested_ranks(retrained),
@@ -81,7 +82,7 @@ def write_page(folder: Path) -> Path:
             reads=0 if retrained is None else retrained.reads,
             trials=_trial_table(results),
             pictures=_pictures(results, retrained),
-            classes=None if retrained is None else _classes(retrained),
+            classes=None if retrained is None else _classes(retrained, record.classes),
             counts=wording.ends(results.trials, results.epochs),
             proposed=wording.proposers(results.trials),
             stops=" ".join(filter(None, (stops.told_by_rungs(results), stops.told_by_audit(results)))),
@@ -142,7 +143,7 @@ def _drawn(results: Results, retrained: Retrained | None) -> Iterator[_Drawn]:
         figure = retrain_figures.draw_training_curves(training)
         yield _Drawn("training_curves", training.title, training.caption, figure)
         label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
-        matrix = confusion_figure.confusion_matrix(label, predicted, FASHION_MNIST.classes)
+        matrix = confusion_figure.confusion_matrix(label, predicted, results.record.classes)
         yield _Drawn("confusion", matrix.title, matrix.caption, confusion_figure.draw_confusion_matrix(matrix))
 
 
@@ -182,9 +183,8 @@ def _setting(column: str) -> str:
     return column.removeprefix("config_")
 
 
-def _classes(retrained: Retrained) -> dict[str, Any]:
+def _classes(retrained: Retrained, names: Sequence[str]) -> dict[str, Any]:
     """Return the confused classes in words, and the best configuration's and the baseline's accuracy on each class."""
-    names = FASHION_MNIST.classes
     label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
     best = class_accuracy(label, predicted, len(names))
     baseline = retrained.retrains[retrained.retrains["is_baseline"]]

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
-from tune_fmnist.base.vocabulary import PUBLISHED
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.wording import (
@@ -19,6 +18,7 @@ from tune_fmnist.reporting.wording import (
     p_text,
     percent,
     points,
+    published,
     smaller_than_published,
 )
 from tune_fmnist.store.paths import SearchPaths
@@ -45,8 +45,8 @@ def results_table(folders: Sequence[Path]) -> str:
     opened = [Results(SearchPaths(folder)) for folder in folders]
     for model in dict.fromkeys(results.record.model for results in opened):
         searches = [results for results in opened if results.record.model == model]
-        published = PUBLISHED[model]
-        lines.append(_line(model, "baseline, as published", published.validation, percent(published.test)))
+        if (by_report := next(filter(None, (published(results.record) for results in searches)), None)) is not None:
+            lines.append(_line(model, "baseline, as published", by_report.validation, percent(by_report.test)))
         for results in searches:
             lines += _lines(results, named=len(searches) > 1)
     return "\n".join(lines) + "\n"

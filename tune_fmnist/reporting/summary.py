@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from tune_fmnist.base.metrics import class_accuracy, confusion
-from tune_fmnist.base.vocabulary import FASHION_MNIST
 from tune_fmnist.reporting import edges, stops, verdicts
 from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.results import Results, rows_of
@@ -42,7 +43,7 @@ def print_summary(results: Results, out: Console) -> None:
         out.print(said)
     if retrained is not None:
         out.print(_best(retrained))
-        out.print(_classes(retrained))
+        out.print(_classes(retrained, results.record.classes))
     elif results.ranked.empty:
         out.print("no trial has a score that counts: nothing ranks")
     else:
@@ -86,11 +87,10 @@ def _best(retrained: Retrained) -> str:
     return f"best configuration: {best['settings']}; {size}"
 
 
-def _classes(retrained: Retrained) -> str:
-    names = FASHION_MNIST.classes
+def _classes(retrained: Retrained, names: Sequence[str]) -> str:
     label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
     accuracy = class_accuracy(label, predicted, len(names))
-    low, high = int(accuracy.argmin()), int(accuracy.argmax())
+    low, high = int(np.nanargmin(accuracy)), int(np.nanargmax(accuracy))
     extremes = f"lowest accuracy: {names[low]} ({accuracy[low]:.3f}), highest: {names[high]} ({accuracy[high]:.3f})"
     return f"{extremes}. {confusion_sentence(confusion(label, predicted, len(names)), names)}"
 

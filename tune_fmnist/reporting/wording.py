@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from tune_fmnist.base.datasets import FASHION_MNIST
 from tune_fmnist.base.vocabulary import BASELINE_REPORT, PUBLISHED, STATUSES, Published
 
 if TYPE_CHECKING:
@@ -97,18 +98,19 @@ def baseline_source(record: SearchRecord) -> str:
 
 
 def published(record: SearchRecord) -> Published | None:
-    """Return the accuracies that were published for the baseline of a search; None for a network of the user's own."""
-    return PUBLISHED.get(record.model)
+    """Return the accuracies that were published for the baseline of a search; None if it is another one's."""
+    return PUBLISHED.get(record.model) if record.dataset == FASHION_MNIST.name else None
 
 
 def baseline_definition(record: SearchRecord) -> str:
     """Return in a sentence what the baseline of a search is, and the accuracies that were published for it."""
     if record.is_own:
         return f"Baseline: {baseline_source(record)}, and the usual training."
-    published = PUBLISHED[record.model]
+    if (by_report := published(record)) is None:
+        return f"Baseline: {baseline_source(record)}."
     return (
-        f"Baseline: {baseline_source(record)}, which published {percent(published.test)} in the test and "
-        f"{percent(published.validation)} in validation, each from one run."
+        f"Baseline: {baseline_source(record)}, which published {percent(by_report.test)} in the test and "
+        f"{percent(by_report.validation)} in validation, each from one run."
     )
 
 
@@ -129,7 +131,7 @@ def filled_up(unfinished: Sequence[str]) -> str | None:
 
 def smaller_than_published(record: SearchRecord) -> str | None:
     """Return in a sentence that a search used fewer images than the published figures did; None if it did not."""
-    if record.is_own or record.images >= PUBLISHED_IMAGES:
+    if published(record) is None or record.images >= PUBLISHED_IMAGES:
         return None
     return (
         f"The published figures are of {PUBLISHED_IMAGES:,} training images; this search used {record.images:,}, "

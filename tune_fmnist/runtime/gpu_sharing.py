@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from tune_fmnist.base.datasets import DataShape
 from tune_fmnist.models.config import Config
 
 MOST: Final = 8
@@ -42,8 +43,8 @@ class Measurement(NamedTuple):
     bytes: int
 
 
-def measure(config: Config) -> Measurement | None:
-    """Measure how many trainings of ``config`` a GPU of the joined cluster takes at once.
+def measure(config: Config, shape: DataShape) -> Measurement | None:
+    """Measure how many trainings of ``config`` on images of ``shape`` a GPU of the joined cluster takes at once.
 
     None without a GPU, or where others occupy what the measurement needs for longer than a minute.
     """
@@ -60,7 +61,7 @@ def measure(config: Config) -> Measurement | None:
     pinned = NodeAffinitySchedulingStrategy(node, soft=False)
     trainer: Any = ray.remote(num_cpus=1, num_gpus=1 / counts[-1])(Trainer)
     trainer = trainer.options(scheduling_strategy=pinned)
-    trainers: list[Any] = [trainer.remote(config) for _ in range(counts[-1])]
+    trainers: list[Any] = [trainer.remote(config, shape) for _ in range(counts[-1])]
     try:
         # The first training of each loads libraries and allocates what it needs.
         first = [one.rate.remote(0.0) for one in trainers]

@@ -28,6 +28,7 @@ def run_retrains(
     placement: Placement,
     slots: Slots,
     *,
+    on_sealed: Callable[[data.Images], None] = lambda sealed: None,
     on_read: Callable[[], None] = lambda: None,
     on_step: Callable[[RetrainJob | None, RetrainResult | None], None],
 ) -> None:
@@ -39,10 +40,13 @@ def run_retrains(
         source: where the test images lie.
         placement: what a retrain occupies.
         slots: how many run at once.
+        on_sealed: given the test images, so that it may refuse them before a model sees one.
         on_read: called when the row of a read is in ``tables``, before the test images are handed out.
         on_step: called a few times per second with None, and with each retrain that has ended and its result.
     """
-    tasks = _Tasks(images, data.read_test(source), placement)
+    sealed = source.read_test(images.shape)
+    on_sealed(sealed)
+    tasks = _Tasks(images, sealed, placement)
 
     def go_on(stage: _Stage, ref: ray.ObjectRef[Any]) -> ray.ObjectRef[Any] | None:
         result = _next(stage, ref)

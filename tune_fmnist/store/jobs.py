@@ -206,7 +206,7 @@ class Tested:
         test_loss: nats.
         class_accuracy: accuracy on each class's test images.
         test_seconds: of the test.
-        predicted: class of each test image, int8.
+        predicted: class of each test image, int16.
         confidence: softmax probability of that class, float32.
     """
 

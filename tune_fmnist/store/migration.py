@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from tune_fmnist.base.datasets import FASHION_MNIST
 from tune_fmnist.base.errors import InputError
-from tune_fmnist.base.vocabulary import FASHION_MNIST
 
 _FROM_RECORD: Final = {
     "search_id": "search_id",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from tune_fmnist.base.datasets import FASHION_MNIST, KNOWN, KNOWN_SHAPE, DataShape
 from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.files import SCHEMA_VERSION, check_version, publish
 from tune_fmnist.base.vocabulary import SchedulerName, SearcherName, SearchState
@@ -132,11 +133,6 @@ class Settings(_Part):
         return self.model not in BUILT_IN
 
     @property
-    def named_again(self) -> list[str]:
-        """Options that a command needs beside the search's folder: no file makes a program import a network."""
-        return ["--model", self.model] if self.is_own else []
-
-    @property
     def baseline(self) -> dict[str, Any]:
         """The values of the baseline's configuration, by name."""
         if not self.is_own:
@@ -154,7 +150,11 @@ class SearchRecord(Settings):
     """The content of ``search.json``; times are seconds, moments UTC.
 
     Attributes:
-        data: in words, where the images were found.
+        dataset: the name of a known one, ``NAME/`` of a user's folder, or ``MODULE:FUNCTION``.
+        data: in words, where the images were found; of a folder, the folder.
+        input_shape: channels, height and width of an image.
+        classes: their names, in the order of the labels.
+        test_hash: SHA-256 of the test part of a user's images, as soon as it is known.
         images: training and validation images together.
         scored_epochs: the last epochs of a trial whose mean validation accuracy is its score; None where an earlier
             release wrote the scores, which are the best epoch's.
@@ -178,6 +178,9 @@ class SearchRecord(Settings):
     finished_at: _Moment | None = None
     dataset: str
     data: str
+    input_shape: Annotated[list[_Count], Field(min_length=3, max_length=3)] = list(KNOWN_SHAPE.input_shape)
+    classes: Annotated[list[str], Field(min_length=2)] = list(FASHION_MNIST.classes)
+    test_hash: str | None = None
     images: _Count
     train_size: _Count
     validation_size: _Count
@@ -197,6 +200,26 @@ class SearchRecord(Settings):
     utilisation_while_trials_wait: _Share | None = None
     gpu_sharing: dict[str, Any] | None = None
     retrain: RetrainRecord | None = None
+
+    @property
+    def shape(self) -> DataShape:
+        """What its networks are built for."""
+        channels, height, width = self.input_shape
+        return DataShape((channels, height, width), len(self.classes))
+
+    @property
+    def has_own_images(self) -> bool:
+        """Whether the images are the user's own."""
+        return self.dataset not in KNOWN
+
+    @property
+    def named_again(self) -> list[str]:
+        """Options that a command needs beside the search's folder: no file makes a program import anything."""
+        place = self.data if self.dataset.endswith("/") else self.dataset
+        return [
+            *(["--model", self.model] if self.is_own else []),
+            *(["--dataset", place] if self.has_own_images else []),
+        ]
 
     @classmethod
     def read(cls, paths: SearchPaths) -> Self:

@@ -17,6 +17,7 @@ from tune_fmnist.models.saved import save, saved_config
 from tune_fmnist.store import tables
 from tune_fmnist.store.jobs import RetrainJob, RetrainResult
 from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import SearchRecord
 
 _SCHEMAS: Final = {
     "test_reads": tables.TEST_READS,
@@ -45,13 +46,13 @@ class RetrainTables:
 
     Args:
         paths: where they are; what is there already is kept.
-        search_id: of the search.
+        record: of the search.
         jobs: all retrains of the search; the first is the best one's with the first seed, whose model is kept.
     """
 
-    def __init__(self, paths: SearchPaths, search_id: str, jobs: list[RetrainJob]) -> None:
+    def __init__(self, paths: SearchPaths, record: SearchRecord, jobs: list[RetrainJob]) -> None:
         # Chosen by validation and by order of the seeds, not by the test.
-        self._paths, self._search_id, self._jobs, self._best = paths, search_id, jobs, jobs[0]
+        self._paths, self._record, self._jobs, self._best = paths, record, jobs, jobs[0]
         self._tables = read_tables(paths)
         # More trials or confirmations may have changed the ranks since.
         ranks = {config_id(job.config): job.rank for job in jobs}
@@ -73,28 +74,28 @@ class RetrainTables:
     def publish_ranks(self) -> None:
         """Publish the ranks if they have changed since the retrains."""
         if self._ranks_changed:
-            tables.write(self._tables["retrains"], self._paths.retrains)
+            tables.write(self._tables["retrains"], self._paths.retrains, self._record.classes)
             self._ranks_changed = False
 
     def begin_read(self, job: RetrainJob) -> None:
         """Publish that the test set is about to be read for a retrain: no model sees it without a row on the disk."""
-        row = {"search_id": self._search_id, "config_id": job.key[0], "seed": job.key[1]}
+        row = {"search_id": self._record.search_id, "config_id": job.key[0], "seed": job.key[1]}
         row |= {"read_at": datetime.now(UTC), "by": "retrain"}
         self._publish("test_reads", tables.to_table([row], tables.TEST_READS))
 
-    def add(self, job: RetrainJob, result: RetrainResult, labels: NDArray[np.uint8]) -> None:
+    def add(self, job: RetrainJob, result: RetrainResult, labels: NDArray[Any]) -> None:
         """Publish the rows of a retrain, and its model if it is the best one's; ``labels`` are the test images'.
 
         Raises:
             ValueError: its read of the test set was not begun.
         """
-        same = {"search_id": self._search_id, "config_id": job.key[0], "seed": job.key[1]}
+        same = {"search_id": self._record.search_id, "config_id": job.key[0], "seed": job.key[1]}
         epochs = [_known(row, tables.RETRAIN_EPOCHS) | same for row in result.epochs]
         self._finish_read(job)
         self._publish("predictions", _predictions(same, result, labels), instead_of=job.key)
         self._publish("retrain_epochs", tables.to_table(epochs, tables.RETRAIN_EPOCHS), instead_of=job.key)
         if job.key == self._best.key:
-            save(result.weights, job.config, self._paths.best)
+            save(result.weights, job.config, self._record.shape, self._paths.best)
         self._publish("retrains", tables.to_table([same | _row(job, result)], self._schema), instead_of=job.key)
         self._done.add(job.key)
 
@@ -116,7 +117,7 @@ class RetrainTables:
             same = pc.and_(pc.equal(table["config_id"], config), pc.equal(table["seed"], seed))
             table = table.filter(pc.invert(same))
         self._tables[name] = pa.concat_tables([table, rows])
-        tables.write(self._tables[name], _file(self._paths, name))
+        tables.write(self._tables[name], _file(self._paths, name), self._record.classes)
 
 
 def _file(paths: SearchPaths, name: str) -> Path:
@@ -138,11 +139,11 @@ def _row(job: RetrainJob, result: RetrainResult) -> dict[str, Any]:
     }
 
 
-def _predictions(same: Mapping[str, Any], result: RetrainResult, labels: NDArray[np.uint8]) -> pa.Table:
+def _predictions(same: Mapping[str, Any], result: RetrainResult, labels: NDArray[Any]) -> pa.Table:
     count, schema = len(labels), tables.PREDICTIONS
     columns = {name: [value] * count for name, value in same.items()} | {
         "index": np.arange(count),
-        "label": labels.astype("int8"),
+        "label": labels.astype("int16"),
         "predicted": result.predicted,
         "confidence": result.confidence,
     }

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import SCHEMA_VERSION, check_version, publish
 from tune_fmnist.base.metrics import SCORED_EPOCHS
-from tune_fmnist.base.vocabulary import FASHION_MNIST, ORIGINS, STATUSES
+from tune_fmnist.base.vocabulary import ORIGINS, STATUSES
 from tune_fmnist.models.config import BUILT_IN, Config
 from tune_fmnist.store.migration import table_from_version_1
 
@@ -199,8 +199,8 @@ PREDICTIONS: Final = pa.schema(
         _CONFIG_ID,
         _field("seed", pa.int64(), "seed of the retrain"),
         _field("index", pa.int32(), "place of the image in the test file, from 0"),
-        _field("label", pa.int8(), "true class, a place in the classes of the file's metadata, from 0"),
-        _field("predicted", pa.int8(), "predicted class, likewise"),
+        _field("label", pa.int16(), "true class, a place in the classes of the file's metadata, from 0"),
+        _field("predicted", pa.int16(), "predicted class, likewise"),
         _field("confidence", pa.float32(), "softmax probability of the predicted class"),
     ]
 )
@@ -248,10 +248,18 @@ def checked(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def write(table: pa.Table, path: Path) -> None:
-    """Publish a table: readers see the old file or the new one, never a part."""
-    classes = json.dumps(FASHION_MNIST.classes).encode()
-    stamped = table.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode(), _CLASSES_KEY: classes})
+def write(table: pa.Table, path: Path, classes: Sequence[str] = ()) -> None:
+    """Publish a table: readers see the old file or the new one, never a part.
+
+    Args:
+        table: its rows.
+        path: the file.
+        classes: names of the classes, for a table that holds their places.
+    """
+    metadata = {_VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    if classes:
+        metadata[_CLASSES_KEY] = json.dumps(classes).encode()
+    stamped = table.replace_schema_metadata(metadata)
     buffer = pa.BufferOutputStream()
     with pq.ParquetWriter(buffer, stamped.schema, compression="zstd", write_page_checksum=True) as writer:
         writer.write_table(stamped)

@@ -11,10 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tune_fmnist.models.networks import CLASS_COUNT
-
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""A training step: places of images (n,) int64, one-hot targets (n, 10), learning rate (); returns logits (n, 10)."""
+"""A training step: places of images (n,) int64, one-hot targets (n, classes), learning rate (); returns logits."""
 
 _WARM_UP = 3
 """Steps before the capture: libraries choose their kernels and allocate in the first ones, which cannot be captured."""
@@ -32,25 +30,26 @@ class CapturedSteps:
         step: what to run; it may not ask the device for a value.
         count: steps in an epoch, 1 or more.
         batch_size: images in a step.
+        classes: how many there are.
         device: a CUDA device.
     """
 
-    def __init__(self, step: Step, count: int, batch_size: int, device: torch.device) -> None:
+    def __init__(self, step: Step, count: int, batch_size: int, classes: int, device: torch.device) -> None:
         self._step, self.count, self._device = step, count, device
         self._range = torch.arange(batch_size, device=device)
         self._order = torch.zeros(count * batch_size, dtype=torch.int64, device=device)
-        self._targets = torch.zeros(count * batch_size, CLASS_COUNT, device=device)
+        self._targets = torch.zeros(count * batch_size, classes, device=device)
         self._rates = torch.zeros(count, device=device)
         self._next = torch.zeros(1, dtype=torch.int64, device=device)
-        self._logits = torch.zeros(count * batch_size, CLASS_COUNT, device=device)
+        self._logits = torch.zeros(count * batch_size, classes, device=device)
         self._replay: Callable[[], None] | None = None
 
     def run(self, order: Tensor, targets: Tensor, rates: Tensor, stop: Callable[[int, Tensor], bool]) -> Tensor:
-        """Train an epoch; return the logits (n, 10), float32, of the images of all steps that were run.
+        """Train an epoch; return the logits (n, classes), float32, of the images of all steps that were run.
 
         Args:
             order: places of the images, (count * batch_size or more,) int64; what is beyond is not looked at.
-            targets: theirs, one-hot, (the same, 10).
+            targets: theirs, one-hot, (the same, classes).
             rates: each step's learning rate, (count or more,).
             stop: asked after each step, with its number and its logits, whether to end the epoch there.
         """

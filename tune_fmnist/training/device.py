@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tune_fmnist.base.datasets import DataShape
 from tune_fmnist.base.vocabulary import Precision
 from tune_fmnist.data.images import Images
 
 
 class DeviceImages(NamedTuple):
-    """Images ready to train on: ``images`` (n, 1, 28, 28) in (-1, 1), in the computing type; ``labels`` (n,) int64."""
+    """Images ready to train on.
+
+    Attributes:
+        images: (n, channels, height, width) in (-1, 1), in the computing type; of several channels, the last in memory.
+        labels: (n,) int64.
+        classes: how many there are.
+    """
 
     images: Tensor
     labels: Tensor
+    classes: int
+
+    @property
+    def shape(self) -> DataShape:
+        """What a network is built for that takes these images."""
+        _, channels, height, width = self.images.shape
+        return DataShape((channels, height, width), self.classes)
 
 
 def use_device(*, gpu: bool, threads: int) -> tuple[torch.device, Precision]:
@@ -45,9 +60,11 @@ def choose_precision(device: torch.device) -> Precision:
 
 def to_device(data: Images, device: torch.device, precision: Precision) -> DeviceImages:
     """Copy images to a device once, scaled to (-1, 1) in the computing type."""
-    pixels = torch.tensor(data.images).to(device).unsqueeze(1)
+    pixels = torch.tensor(data.images).to(device)
+    pixels = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
     scaled = pixels.to(torch.float32).div_(127.5).sub_(1.0)
-    return DeviceImages(scaled.to(getattr(torch, precision)), torch.tensor(data.labels).to(device, torch.int64))
+    labels = torch.tensor(data.labels.astype(np.int64)).to(device)
+    return DeviceImages(scaled.to(getattr(torch, precision)), labels, data.classes)
 
 
 def autocast(images: Tensor) -> torch.autocast:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.importing import blame
 from tune_fmnist.data.images import Images
-from tune_fmnist.models.networks import CLASS_COUNT, build
-from tune_fmnist.models.own import OPTION, OwnConfig, blame
+from tune_fmnist.models.networks import build
+from tune_fmnist.models.own import OPTION, OwnConfig
 from tune_fmnist.training.device import choose_precision, to_device
 from tune_fmnist.training.fit import fit, forward
 
@@ -28,13 +29,15 @@ def check(config: OwnConfig, images: Images) -> None:
     """
     network, size = type(config).network, min(config.batch_size, len(images.labels))
     processor = torch.device("cpu")
-    batch = to_device(Images(images.images[:size], images.labels[:size]), processor, choose_precision(processor))
+    batch = to_device(
+        Images(images.images[:size], images.labels[:size], images.classes), processor, choose_precision(processor)
+    )
     with _blamed(network, "when it was built"):
-        built = build(config)
+        built = build(config, images.shape)
     _check_parameters(built)
     with _blamed(network, f"on images of shape {tuple(batch.images.shape)}"):
         logits = forward(built.to(memory_format=torch.channels_last), batch.images)
-    _check_logits(network, logits, size)
+    _check_logits(network, logits, (size, images.classes))
     with _blamed(network, "in a training step"):
         # What is saved after it is what a trial would save.
         fitted = fit(config, batch, batch, epochs=1, horizon=1, seed=0)
@@ -48,7 +51,7 @@ def _blamed(network: type[nn.Module], when: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 -- the user's own code may raise anything
-        raise blame(error, network, when) from None
+        raise blame(error, network, OPTION, when) from None
 
 
 def _check_parameters(built: nn.Module) -> None:
@@ -62,13 +65,12 @@ def _check_parameters(built: nn.Module) -> None:
             raise InputError(what, key=OPTION, hint="leave its type as it is; the precision is chosen for it")
 
 
-def _check_logits(network: type[nn.Module], logits: Tensor, size: int) -> None:
-    wanted = (size, CLASS_COUNT)
+def _check_logits(network: type[nn.Module], logits: Tensor, wanted: tuple[int, int]) -> None:
     if isinstance(logits, Tensor) and tuple(logits.shape) == wanted and logits.is_floating_point():
         if logits.requires_grad:
             return
         what, hint = f"the output of {network.__name__} does not depend on its parameters", "see its forward"
         raise InputError(what, key=OPTION, hint=hint)
     found = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-    what = f"{network.__name__} gives {found} for {size} images, not logits of shape {wanted}"
-    raise InputError(what, key=OPTION, hint=f"let its forward return one number for each of {CLASS_COUNT} classes")
+    what = f"{network.__name__} gives {found} for {wanted[0]} images, not logits of shape {wanted}"
+    raise InputError(what, key=OPTION, hint=f"let its forward return one number for each of {wanted[1]} classes")

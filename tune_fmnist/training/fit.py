@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.models.config import Config
-from tune_fmnist.models.networks import CLASS_COUNT, build, computes_in_copy
+from tune_fmnist.models.networks import build, computes_in_copy
 from tune_fmnist.training.augmentation import augment
 from tune_fmnist.training.cuda_graph import CapturedSteps
 from tune_fmnist.training.device import DeviceImages, autocast
@@ -93,7 +93,7 @@ def fit(
         horizon: the epochs over which a learning rate schedule runs; at least ``epochs``.
         seed: of the weights, dropout, the order of the images and their augmentation; 32 bits.
         on_epoch: called with each epoch's metrics and the state after it; the state changes with the next step.
-        on_validation: called before it with the logits (n, 10) of the validation images, if there are any.
+        on_validation: called before it with the logits (n, classes) of the validation images, if there are any.
         after: the epochs trained before, less than ``epochs``.
         state: what ``on_epoch`` was given then.
     """
@@ -102,7 +102,7 @@ def fit(
     device = train.images.device
     # Epoch 0 draws the weights.
     torch.manual_seed(derived_seed(seed, 0))
-    model = build(config).to(device).to(memory_format=torch.channels_last)
+    model = build(config, train.shape).to(device).to(memory_format=torch.channels_last)
     optimizer = Optimizer(model, config, train.images.dtype if computes_in_copy(model) else torch.float32)
     if state is not None:
         optimizer.restore(state)
@@ -163,7 +163,7 @@ def forward(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def predict(model: nn.Module, data: DeviceImages) -> Tensor:
-    """Return the logits (n, 10), float32, of every image; computed in the type of ``data.images``."""
+    """Return the logits (n, classes), float32, of every image; computed in the type of ``data.images``."""
     model.eval()
     size = EVAL_BATCH if data.images.device.type == "cpu" else GPU_EVAL_BATCH
     with torch.inference_mode(), autocast(data.images):
@@ -171,7 +171,7 @@ def predict(model: nn.Module, data: DeviceImages) -> Tensor:
 
 
 def score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Return mean cross entropy and accuracy of logits (n, 10) against labels (n,)."""
+    """Return mean cross entropy and accuracy of logits (n, classes) against labels (n,)."""
     hits = logits.argmax(1) == labels
     return functional.cross_entropy(logits, labels).item(), hits.sum().item() / len(labels)
 
@@ -189,7 +189,10 @@ class _EpochLoop:
         self._config, self._model, self._optimizer, self._train = config, model, optimizer, train
         whole = len(train.labels) // config.batch_size
         captured = whole > 0 and _can_be_captured(config, train.images.device) and computes_in_copy(model)
-        self._captured = CapturedSteps(self._step, whole, config.batch_size, train.images.device) if captured else None
+        device = train.images.device
+        self._captured = (
+            CapturedSteps(self._step, whole, config.batch_size, train.classes, device) if captured else None
+        )
 
     def run(self, rates: list[float]) -> tuple[float, float]:
         """Train one epoch, one learning rate per step, or until the loss is no longer finite.
@@ -200,7 +203,7 @@ class _EpochLoop:
         self._model.train()
         order = torch.randperm(len(self._train.labels), device=self._train.labels.device)
         labels = self._train.labels[order]
-        targets = functional.one_hot(labels, CLASS_COUNT).float()
+        targets = functional.one_hot(labels, self._train.classes).float()
         logits: list[Tensor] = []
         done = steps = 0
         if self._captured is not None:

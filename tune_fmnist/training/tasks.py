@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from tune_fmnist.base.metrics import DIVERGED_SCORE, SCORED_EPOCHS, class_accuracy, score_of
-from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FASHION_MNIST
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED
 from tune_fmnist.data.images import Images, Split
 from tune_fmnist.models import networks
 from tune_fmnist.models.config import Config
@@ -108,14 +108,14 @@ def evaluate(config: Config, weights: Arrays, sealed: Images, threads: int) -> T
     started = time.perf_counter()
     processor, _ = device.use_device(gpu=False, threads=threads)
     images = device.to_device(sealed, processor, "float32")
-    logits = fit.predict(networks.restored(config, weights), images)
+    logits = fit.predict(networks.restored(config, images.shape, weights), images)
     loss, accuracy = fit.score(logits, images.labels)
     confidence, predicted = (part.numpy() for part in logits.softmax(1).max(1))
     return Tested(
         test_accuracy=accuracy,
         test_loss=loss,
-        class_accuracy=class_accuracy(sealed.labels, predicted, len(FASHION_MNIST.classes)).tolist(),
+        class_accuracy=class_accuracy(sealed.labels, predicted, sealed.classes).tolist(),
         test_seconds=time.perf_counter() - started,
-        predicted=predicted.astype("int8"),
+        predicted=predicted.astype("int16"),
         confidence=confidence,
     )

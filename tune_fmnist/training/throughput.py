@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 
-from tune_fmnist.base.vocabulary import FASHION_MNIST
+from tune_fmnist.base.datasets import DataShape
 from tune_fmnist.models.config import Config
 from tune_fmnist.training.device import DeviceImages, use_device
 from tune_fmnist.training.fit import fit
@@ -25,13 +25,12 @@ class _EnoughError(Exception):
 class Trainer:
     """Trains as a trial does, on images of noise, on the GPU that its process sees."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, shape: DataShape) -> None:
         device, precision = use_device(gpu=True, threads=1)
-        side, classes = FASHION_MNIST.side, len(FASHION_MNIST.classes)
         self._config = config
-        self._images = torch.rand(_IMAGES, 1, side, side, device=device, dtype=getattr(torch, precision))
-        labels = torch.randint(0, classes, (_EPOCH,), device=device)
-        self._train = DeviceImages(self._images[:_EPOCH], labels)
+        self._images = torch.rand(_IMAGES, *shape.input_shape, device=device, dtype=getattr(torch, precision))
+        labels = torch.randint(0, shape.classes, (_EPOCH,), device=device)
+        self._train = DeviceImages(self._images[:_EPOCH], labels, shape.classes)
 
     def rate(self, seconds: float) -> float:
         """Return the images per second of a training of this length, less its first epoch; one epoch at least."""

@@ -18,7 +18,9 @@ from packaging.specifiers import SpecifierSet
 
 from tune_fmnist import data
 from tune_fmnist.base import ray_environment
+from tune_fmnist.base.datasets import FASHION_MNIST, title_of
 from tune_fmnist.base.errors import InputError, last_line
+from tune_fmnist.data.known import KnownFiles
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.workflow.findings import GIB, HERE, Finding, State, judged, refused
 from tune_fmnist.workflow.options import Options
@@ -30,8 +32,8 @@ _REINSTALL: Final = "install it again with all it needs, in the versions of cons
 def examine(options: Options) -> Iterator[Finding]:
     """Check what a search with these options needs, and yield what is found as soon as it is.
 
-    Nothing is left behind, except Fashion-MNIST in the cache where it had to be fetched.  Of the options ``data_root``,
-    ``results_dir``, ``address``, ``storage``, ``cpus_per_trial`` and ``gpus_per_trial`` are looked at.
+    Nothing is left behind, except Fashion-MNIST in the cache where it had to be fetched.  Of the options ``dataset``,
+    ``data_root``, ``results_dir``, ``address``, ``storage``, ``cpus_per_trial`` and ``gpus_per_trial`` are looked at.
     """
     yield _packages()
     try:
@@ -40,7 +42,7 @@ def examine(options: Options) -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("packages", HERE, "failure", f"cannot be imported ({error})", _REINSTALL)
         return
-    yield _data(options.data_root)
+    yield _data(options)
     yield _uv()
     with ExitStack() as stack:
         scratch = None
@@ -87,13 +89,20 @@ def _packages() -> Finding:
     return judged("packages", HERE, found, bad=bool(unfit), state="failure", hint=_REINSTALL)
 
 
-def _data(data_root: Path | None) -> Finding:
+def _data(options: Options) -> Finding:
     try:
-        source = data.locate(data_root, partial(print, file=sys.stderr))
-        data.verify(source)
+        dataset = options.dataset or FASHION_MNIST.name
+        source = data.locate(dataset, options.data_root, partial(print, file=sys.stderr))
+        if isinstance(source, KnownFiles):
+            source.test_hash()
+            return Finding("data", HERE, "ok", f"all four files of {title_of(dataset)} in {source.folder}")
+        images = source.read_training()
+        source.test_hash(images.shape)
     except InputError as error:
         return refused("data", error)
-    return Finding("data", HERE, "ok", f"all four files of Fashion-MNIST in {source.folder}")
+    channels, height, width = images.shape.input_shape
+    found = f"{len(images.labels):,} images of {height} x {width} x {channels}, {images.classes} classes"
+    return Finding("data", HERE, "ok", f"{found} in {source.place}")
 
 
 def _uv() -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from tune_fmnist.base import provenance
 from tune_fmnist.base.vocabulary import DIVERGED
@@ -24,6 +25,7 @@ from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import Searching
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
+from tune_fmnist.workflow.images import check_test
 from tune_fmnist.workflow.session import Session, check_outcome, confirmation_table, record_utilisation, retrain_tables
 
 
@@ -76,7 +78,7 @@ def _place(session: Session, *, wait: bool = False) -> Placement:
     """Divide the cluster into slots; say how, on the screen and in the record."""
     options, record = session.options, session.record
     gpus = options.gpus_per_trial
-    if gpus is None and (measured := gpu_sharing.measure(baseline(record.model))):
+    if gpus is None and (measured := gpu_sharing.measure(baseline(record.model), session.images.shape)):
         record.gpu_sharing = measured._asdict()
         gpus = 1 / measured.trials
     placement = place(options.cpus_per_trial, gpus, options.max_concurrent, wait=wait)
@@ -192,6 +194,7 @@ def _run_retrains(session: Session, plan: RetrainPlan, placement: Placement, slo
             session.source,
             placement,
             slots,
+            on_sealed=partial(check_test, record=record, file=session.paths.search),
             # Whoever goes on with the search elsewhere must know of it.
             on_read=session.mirror.settle if session.mirror else lambda: None,
             on_step=step,

@@ -159,7 +159,7 @@ def _by_key(found: dict[str, Rows], name: str) -> dict[Key, Rows]:
 
 def _model(paths: SearchPaths, retrains: Rows) -> Finding:
     try:
-        config, _ = saved.read(paths.best)
+        config, _, _ = saved.read(paths.best)
     except InputError as error:
         return refused("best", error)
     first = {row["config_id"] for row in retrains if row["rank"] == 1}

@@ -75,6 +75,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: FamilyName | None = None
+    dataset: str | None = None
     space: Path | dict[str, Any] | None = None
     trials: Count | None = None
     max_epochs: int | None = Field(default=None, ge=1, le=1000)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from tune_fmnist.base.vocabulary import RUNNING
+from tune_fmnist.data import source
 from tune_fmnist.models.own import name_given
 from tune_fmnist.reporting.progress import console
 from tune_fmnist.store import tables
@@ -27,6 +29,7 @@ def retrain(
     folder: Path | str,
     *,
     model: str | type[nn.Module] | None = None,
+    dataset: str | Path | Callable[[str], Any] | None = None,
     confirm: int = CONFIRM,
     top_k: int = TOP_K,
     retrain_seeds: int = RETRAIN_SEEDS,
@@ -41,6 +44,7 @@ def retrain(
     Args:
         folder: of the search.
         model: the class of a network of your own, or ``"MODULE:CLASS"``; a search of ``ann`` or ``cnn`` knows it.
+        dataset: the folder or the function of images of your own; a search of a known dataset knows it.
         confirm: train each candidate for the retrains so many times again, with other seeds; 0 ranks by the trials.
         top_k: how many of the best configurations, besides the baseline.
         retrain_seeds: seeds of each.
@@ -56,6 +60,7 @@ def retrain(
     with python_names():
         options = Options.of(
             model=name_given(model),
+            dataset=source.name_given(dataset),
             confirm=confirm,
             top_k=top_k,
             retrain_seeds=retrain_seeds,

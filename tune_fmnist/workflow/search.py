@@ -6,7 +6,7 @@ import errno
 import shlex
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -17,6 +17,7 @@ from tune_fmnist.base.errors import InputError, unknown
 from tune_fmnist.base.files import is_full
 from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
+from tune_fmnist.data import source
 from tune_fmnist.models.own import name_given
 from tune_fmnist.reporting.progress import console
 from tune_fmnist.store.confirmation_table import read_confirmations
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 def search(
     model: str | type[nn.Module] | None = None,
     *,
+    dataset: str | Path | Callable[[str], Any] | None = None,
     space: Path | str | Mapping[str, Any] | None = None,
     trials: int | None = None,
     max_epochs: int | None = None,
@@ -79,6 +81,8 @@ def search(
     Args:
         model: ``ann``, ``cnn``, or a network of your own: its class, or ``"MODULE:CLASS"``; a resumed search of ``ann``
             or ``cnn`` knows it.
+        dataset: ``fashion-mnist``, ``mnist`` or ``kmnist``, or images of your own: a folder, a function, or
+            ``"MODULE:FUNCTION"`` [fashion-mnist].
         space: a TOML file, or a dict of its content; the model's default space if None.
         trials: how many [ann 40, cnn 12, own 20].
         max_epochs: epochs of the longest trial [ann 27, cnn 5, own 9].
@@ -117,6 +121,7 @@ def search(
             raise unknown(name_of_other, [*Options.model_fields, "out"])
         options = Options.of(
             model=name_given(model),
+            dataset=source.name_given(dataset),
             space=dict(space) if isinstance(space, Mapping) else space,
             trials=trials,
             max_epochs=max_epochs,

@@ -18,9 +18,8 @@ from tune_fmnist import data
 from tune_fmnist.base import signals
 from tune_fmnist.base.errors import FailedError, InputError
 from tune_fmnist.base.metrics import SCORED_EPOCHS
-from tune_fmnist.base.vocabulary import FAILED, FASHION_MNIST
-from tune_fmnist.models.config import baseline
-from tune_fmnist.models.own import OwnConfig
+from tune_fmnist.base.vocabulary import FAILED
+from tune_fmnist.data.source import class_names
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.utilisation import utilisation
 from tune_fmnist.runtime import preflight
@@ -36,6 +35,7 @@ from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.selection import choose, confirmations
 from tune_fmnist.tuning.space import Space
+from tune_fmnist.workflow.images import images_of, prove_test, same_images, try_network
 from tune_fmnist.workflow.options import Options, new_settings, recorded_space, resume_settings, resumed_name
 
 
@@ -90,12 +90,11 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
         if mirror and mirror.exists():
             what, hint = f"{name!r} exists already", "use another, or --resume"
             raise InputError(what, file=str(mirror.folder), key="--name", hint=hint)
-        source, images = _images(options.data_root, settings.limit_train, settings.images_seed, out)
+        source, images = images_of(options, settings.limit_train, settings.images_seed, out)
         split = data.split(images, settings.images_seed)
-        _try(settings.model, split)
-        if settings.retrain_plan.wanted:
-            # The test set is proven now, for it is read only when the search is over.
-            data.verify(source)
+        try_network(settings.model, split)
+        # The test set is proven now, for it is read only when the search is over.
+        test_hash = source.test_hash(images.shape) if settings.retrain_plan.wanted else None
         held.enter_context(signals.obeyed_between_steps())
         _create(paths)
         held.enter_context(only_writer(paths))
@@ -108,8 +107,11 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
             state="running",
             command=command,
             started_at=now(),
-            dataset=FASHION_MNIST.name,
+            dataset=source.dataset,
             data=source.origin,
+            input_shape=list(images.shape.input_shape),
+            classes=list(class_names(source, images)),
+            test_hash=test_hash,
             images=len(images.labels),
             train_size=len(split.train.labels),
             validation_size=len(split.validation.labels),
@@ -155,10 +157,10 @@ def open_resumed(options: Options, out: Console) -> Iterator[Session]:
         record = SearchRecord.read(paths)
         space = resume_settings(options, record, paths.search)
         record.storage = str(mirror.storage) if mirror else None
-        source, images, split = _same_images(options, record, paths, out)
-        _try(record.model, split)
+        source, images, split = same_images(options, record, paths.search, out)
+        try_network(record.model, split)
         if record.retrain_plan.wanted:
-            data.verify(source)
+            prove_test(source, images, record, paths.search)
         yield Session(options, record, space, paths, mirror, source, images, split, out)
 
 
@@ -180,37 +182,10 @@ def open_existing(folder: Path, options: Options, out: Console) -> Iterator[Sess
         # Whoever held it until now may have changed it.
         record = SearchRecord.read(paths)
         space = recorded_space(options, record, paths.search)
-        source, images, split = _same_images(options, record, paths, out)
-        _try(record.model, split)
-        data.verify(source)
+        source, images, split = same_images(options, record, paths.search, out)
+        try_network(record.model, split)
+        prove_test(source, images, record, paths.search)
         yield Session(options, record, space, paths, mirror, source, images, split, out)
-
-
-def _try(model: str, split: data.Split) -> None:
-    """Train a network of the user's own for one step; errors as of ``first_step.check``."""
-    config = baseline(model)
-    if isinstance(config, OwnConfig):
-        # Torch takes two seconds to import, and is there already where there is such a network.
-        from tune_fmnist.training import first_step
-
-        first_step.check(config, split.train)
-
-
-def _images(root: Path | None, limit: int | None, seed: int, out: Console) -> tuple[data.Source, data.Images]:
-    source = data.locate(root, out.print)
-    return source, data.limited(data.read_training(source), limit, seed)
-
-
-def _same_images(
-    options: Options, record: SearchRecord, paths: SearchPaths, out: Console
-) -> tuple[data.Source, data.Images, data.Split]:
-    """Return the images that a recorded search ran on, or raise ``InputError`` if these are others."""
-    source, images = _images(options.data_root, record.limit_train, record.images_seed, out)
-    split = data.split(images, record.images_seed)
-    if split.hash != record.split_hash:
-        what = f"{record.split_hash!r} is not the {split.hash!r} of {source.folder}"
-        raise InputError(what, file=paths.search, key="split_hash", hint="give the --data-root it ran on")
-    return source, images, split
 
 
 def _mirror(storage: str | None, paths: SearchPaths, name: str | None = None) -> Mirror | None:
@@ -282,7 +257,7 @@ def retrain_tables(session: Session, plan: RetrainPlan) -> RetrainTables:
     rows = tables.read(session.paths.trials, tables.TRIALS).to_pylist()
     by = confirmation_table(session, plan).rows if plan.confirm else []
     jobs = choose(rows, session.record, top_k=plan.top_k, seeds=plan.seeds, by=by)
-    return RetrainTables(session.paths, session.record.search_id, jobs)
+    return RetrainTables(session.paths, session.record, jobs)
 
 
 def something_is_pending(session: Session, plan: RetrainPlan) -> bool:
