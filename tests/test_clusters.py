@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -329,6 +330,20 @@ def test_submitted_search_outlives_the_connection(said: Path, capsys: pytest.Cap
     line = said.read_text()
     assert "setsid nohup python -m tune_fmnist.search --address auto --model ann --name a --space" in line
     assert "--results-dir ~/results > ~/results/a.log 2>&1 < /dev/null &" in line
+
+
+def test_what_is_the_users_own_is_brought_to_the_head(said: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = said.parent / "my images"
+    folder.mkdir()
+    shutil.copy(ROOT / "examples" / "resnet.py", said.parent / "shipped.py")
+    monkeypatch.syspath_prepend(said.parent)
+    cluster.main("submit", AWS, ["--model", "shipped:ResNet", "--dataset", "my images", "--name", "n"])
+    lines = said.read_text().splitlines()
+    there = [line for line in lines if "rsync-up" in line]
+    assert f"'{said.parent / 'shipped.py'}', '~/own/n/shipped.py'" in there[0]
+    assert f"'{folder}/', '~/own/n/my images/'" in there[1]
+    assert "env PYTHONPATH=~/own/n python -m tune_fmnist.search" in lines[-1]
+    assert "--name n --dataset 'own/n/my images' --results-dir" in lines[-1].replace("\\", "")
 
 
 @pytest.mark.parametrize("name", [["--name", "night"], ["--name=night"], ["--name", "day", "--name=night"]])

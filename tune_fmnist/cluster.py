@@ -9,15 +9,20 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import typer
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ValidationError
 
+from tune_fmnist import data
 from tune_fmnist.base import ray_environment
+from tune_fmnist.base.datasets import KNOWN
 from tune_fmnist.base.errors import InputError, invalid
+from tune_fmnist.base.importing import code_of
 from tune_fmnist.cli import Debug
+from tune_fmnist.data.own import OwnFolder, OwnFunction
+from tune_fmnist.models.own import network_of
 from tune_fmnist.search import main as search_main
 from tune_fmnist.store.paths import checked_name
 from tune_fmnist.workflow.options import Options, new_settings, resumed_name
@@ -26,6 +31,9 @@ Action = Literal["up", "submit", "status", "fetch", "down"]
 
 _RESULTS: Final = "~/results"
 """Where a search's files are on the head."""
+
+_CODE: Final = "~/own"
+"""Where on the head a search's folder lies with what ``--model`` and ``--dataset`` name of the user's own."""
 
 _NAME: Final = re.compile(r"[\w.-]+")
 """What a search on a cluster may be called, of all names of searches: it passes through shells."""
@@ -142,12 +150,43 @@ def submit(launcher: Launcher, arguments: list[str]) -> str:
     name = f"search-{datetime.now():%Y%m%d-%H%M%S}" if options.name is None else options.name
     _check(name, "--name")
     named = [] if options.name is not None else ["--name", name]
+    shipped = _ship(launcher, options, f"{_CODE}/{name}")
+    arguments = [*arguments, *shipped.arguments]
     search = shlex.join(["python", "-m", "tune_fmnist.search", "--address", "auto", *arguments, *named])
     log = f"{_RESULTS}/{name}.log"
+    path = f"env PYTHONPATH={_CODE}/{name} " if shipped.paths else ""
     # In a session of its own, without a terminal: the end of the connection is not its end.
-    run = f"setsid nohup {search} --results-dir {_RESULTS} > {log} 2>&1 < /dev/null"
+    run = f"setsid nohup {path}{search} --results-dir {_RESULTS} > {log} 2>&1 < /dev/null"
     launcher.on_head(f"mkdir -p {_RESULTS} && cd ~ && {{ {run} & }}")
     return name
+
+
+class _Shipped(NamedTuple):
+    """What was copied to the head, and options that hold there instead of those that were given."""
+
+    paths: list[Path]
+    arguments: list[str]
+
+
+def _ship(launcher: Launcher, options: Options, to: str) -> _Shipped:
+    """Copy what the options name of the user's own to a folder on the head."""
+    network = network_of(options.model) if options.model is not None else None
+    paths, arguments = [None if network is None else code_of(network)], []
+    if options.dataset is not None and options.dataset not in KNOWN:
+        source = data.locate(options.dataset, options.data_root, print)
+        if isinstance(source, OwnFolder):
+            folder = source.folder.resolve()
+            paths.append(folder)
+            # Without the tilde, which means nothing between quotes; of an option given twice, the last one holds.
+            arguments = ["--dataset", f"{to.removeprefix('~/')}/{folder.name}"]
+        elif isinstance(source, OwnFunction):
+            paths.append(code_of(source.load))
+    found = [path for path in paths if path is not None]
+    for path in found:
+        name, slash = shlex.quote(path.name), "/" if path.is_dir() else ""
+        launcher.on_head(f"mkdir -p {to}/{name if slash else ''}")
+        launcher.ray("rsync-up", f"{path}{slash}", f"{to}/{path.name}{slash}")
+    return _Shipped(found, arguments)
 
 
 def _options(arguments: list[str]) -> Options:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import sysconfig
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -56,6 +57,21 @@ def name_of(thing: Any) -> str:
     if module == "__main__" and (file := getattr(sys.modules["__main__"], "__file__", None)):
         module = Path(file).stem
     return f"{module}:{thing.__qualname__}"
+
+
+def code_of(thing: Any) -> Path | None:
+    """Return the file, or the folder of the package, that a user's class or function comes from.
+
+    None of what a script holds, which travels whole, and of what is installed, as it must be on every machine then.
+    """
+    top = sys.modules[thing.__module__.partition(".")[0]]
+    folders = [Path(folder) for folder in getattr(top, "__path__", [])]
+    file = getattr(top, "__file__", None)
+    if top.__name__ == "__main__" or not (folders or file):
+        return None
+    path = (folders[0] if folders else Path(file or "")).resolve()
+    installed = (Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib"))
+    return None if any(path.is_relative_to(folder) for folder in installed) else path
 
 
 def blame(error: BaseException, thing: Any, option: str, when: str) -> InputError:

@@ -37,8 +37,10 @@ def locate(
     if data_root is not None:
         hint = f"leave it out: {OPTION} says where they are"
         raise InputError(f"{dataset!r} is a dataset of your own", key="--data-root", hint=hint)
+    if dataset in _functions:
+        return OwnFunction(_functions[dataset])
     if is_own_name(dataset) and not Path(dataset).exists():
-        load = _functions.get(dataset) or imported(dataset, OPTION)
+        load = imported(dataset, OPTION)
         if not callable(load):
             raise InputError(f"{dataset!r} is not a function", key=OPTION, hint="name one that takes 'train' or 'test'")
         return OwnFunction(load)

@@ -103,6 +103,12 @@ def name_given(model: str | type[Any] | None) -> str | None:
     return name_of(model)
 
 
+def network_of(model: str) -> type[Any] | None:
+    """Return the class of a family of the user's own that this process knows, None of ``ann`` and ``cnn``."""
+    config = family(model)
+    return config.network if issubclass(config, OwnConfig) else None
+
+
 def signature(config: type[Config]) -> dict[str, Any]:
     """Return the parameters of a network of one's own as JSON values: each one's type, bounds, choices and default."""
     if not issubclass(config, OwnConfig):

@@ -157,5 +157,25 @@ def check_storage(folder: Folder, key: str) -> None:
         raise InputError(what, file=str(folder), key=key, hint=hint)
 
 
+def check_code(module: str) -> None:
+    """Import a module of the user's on every node, before the first trial needs it there.
+
+    Raises:
+        InputError: a node cannot.
+    """
+    for answer in ask_every_node(_import_error, module, patience=120):
+        if said := answer.error or answer.value:
+            hint = "install there what it imports; its own file or package is brought there"
+            raise InputError(f"node {answer.node} cannot import {module}: {said}", key="--model", hint=hint)
+
+
+def _import_error(module: str) -> str:
+    try:
+        import_module(module)
+    except Exception as error:  # noqa: BLE001 -- the user's own code may raise anything
+        return f"{type(error).__name__}: {last_line(error)}"
+    return ""
+
+
 def _trouble(folder: Folder, seen: str) -> str:
     return folder.trouble(seen)

@@ -22,7 +22,9 @@ from tune_fmnist.runtime.preflight import find_cluster, make_folder
 
 
 @contextmanager
-def running_ray(address: str | None, at_last: Callable[[], None] = lambda: None) -> Iterator[None]:
+def running_ray(
+    address: str | None, at_last: Callable[[], None] = lambda: None, *, code: Path | None = None
+) -> Iterator[None]:
     """Join the Ray cluster at ``address``, or start one on this machine; leave or end it afterwards.
 
     One that is started listens on this machine only, asks everybody for the user's token, and keeps its files in a
@@ -31,6 +33,7 @@ def running_ray(address: str | None, at_last: Callable[[], None] = lambda: None)
     Args:
         address: of the cluster's head.
         at_last: called if the head is lost and the process has to end in the middle of the block.
+        code: a file or a package of the user's that the nodes of a joined cluster need as well.
 
     Raises:
         FailedError: the cluster is lost.
@@ -52,7 +55,9 @@ def running_ray(address: str | None, at_last: Callable[[], None] = lambda: None)
             if folder is not None:
                 _start(folder, common)
             elif address is not None:
-                _join(find_cluster(address), common)
+                # On this machine it is found where this process found it.
+                shipped = {} if code is None else {"runtime_env": {"py_modules": [str(code)]}}
+                _join(find_cluster(address), {**common, **shipped})
         signals.check()
         # Only errors of this program reach the screen; a trial's own end up in its row.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from tune_fmnist.base import provenance
+from tune_fmnist.base.importing import code_of
 from tune_fmnist.base.vocabulary import DIVERGED
 from tune_fmnist.models.config import baseline
+from tune_fmnist.models.own import network_of
 from tune_fmnist.reporting.progress import SearchDisplay, TaskDisplay
 from tune_fmnist.reporting.wording import configuration_name
 from tune_fmnist.runtime import gpu_sharing
 from tune_fmnist.runtime.confirmations import run_confirmations
-from tune_fmnist.runtime.nodes import check_storage
+from tune_fmnist.runtime.nodes import check_code, check_storage
 from tune_fmnist.runtime.ray_session import running_ray
 from tune_fmnist.runtime.retrains import run_retrains
 from tune_fmnist.runtime.slots import Placement, Slots, place
@@ -44,7 +48,7 @@ def compute(session: Session, trials: TrialTables, left: int, began: float) -> N
     def at_last() -> None:
         record.close(session.paths, "failed", time.monotonic() - began)
 
-    with running_ray(options.address, at_last):
+    with _ray(session, at_last):
         # An autoscaler may start the nodes that are asked for.
         placement = _place(session, wait=joined and options.max_concurrent is not None)
         if mirror or joined:
@@ -66,12 +70,22 @@ def compute(session: Session, trials: TrialTables, left: int, began: float) -> N
 
 def compute_retrains(session: Session, plan: RetrainPlan) -> None:
     """Run the confirmations and retrains that are pending; ``plan`` is what they follow."""
-    address = session.options.address
-    with running_ray(address):
+    with _ray(session):
         placement = _place(session)
-        slots = Slots(placement, joined=address is not None)
+        slots = Slots(placement, joined=session.options.address is not None)
         _run_confirmations(session, plan, placement, slots)
         _run_retrains(session, plan, placement, slots)
+
+
+@contextmanager
+def _ray(session: Session, at_last: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Join or start Ray as ``running_ray`` does, with the code of the user's own network on every node."""
+    network, address = network_of(session.record.model), session.options.address
+    code = code_of(network) if network is not None else None
+    with running_ray(address, at_last, code=code):
+        if network is not None and address is not None and network.__module__ != "__main__":
+            check_code(network.__module__)
+        yield
 
 
 def _place(session: Session, *, wait: bool = False) -> Placement:
