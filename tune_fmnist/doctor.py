@@ -26,6 +26,9 @@ def main(
     name: Annotated[
         str | None, typer.Argument(help="check the files of this search, or folder of one, and nothing else")
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="mnist, kmnist, FOLDER or MODULE:FUNCTION of your own [fashion-mnist]")
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="a torchvision data root [found or fetched]")] = None,
     results_dir: Annotated[Path, typer.Option(help="where results will go, or are")] = Path("results"),
     storage: Annotated[str | None, typer.Option(help="a folder all machines share, or s3://BUCKET/PREFIX")] = None,
@@ -43,6 +46,7 @@ def main(
         _report(folder_checks.examine(folder_checks.folder_of(results_dir, name)), as_json=as_json)
         return
     options = Options.of(
+        dataset=dataset,
         data_root=data_root,
         results_dir=results_dir,
         storage=storage,

@@ -146,13 +146,18 @@ def read_config(file: Path) -> Config:
     Raises:
         InputError: it cannot be read, or is no configuration.
     """
+    return to_config(read_values(file), file=str(file))
+
+
+def read_values(file: Path) -> dict[str, Any]:
+    """Read the values of a configuration, which may be of a family that is not known here; errors as of its reader."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot be read ({error})", file=file, hint="restore it or delete it") from None
     if not isinstance(values, dict):
         raise InputError(f"holds a {type(values).__name__}, not an object", file=file, hint="restore it or delete it")
-    return to_config(values, file=str(file))
+    return values
 
 
 def config_id(config: Config) -> str:

@@ -16,7 +16,7 @@ from safetensors.numpy import save as to_bytes
 from tune_fmnist.base.datasets import KNOWN_SHAPE, DataShape
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import MODEL_FORMAT, check_version, publish
-from tune_fmnist.models.config import Config, read_config, to_config
+from tune_fmnist.models.config import Config, id_of, read_config, read_values, to_config
 
 Arrays = Mapping[str, NDArray[Any]]
 """A model's float32 weights, by their names in PyTorch's ``state_dict``."""
@@ -59,9 +59,22 @@ def read(folder: Path) -> tuple[Config, DataShape, dict[str, NDArray[Any]]]:
     """
     config = read_config(folder / _CONFIG)
     stated, shape, weights = _read_weights(folder / _WEIGHTS)
-    if stated not in (None, config):
+    if stated is not None and to_config(stated, file=str(folder / _WEIGHTS)) != config:
         raise misfit(folder)
     return config, shape, weights
+
+
+def proven_id(folder: Path) -> str:
+    """Return the name of the configuration of a whole model, whose family this process need not know.
+
+    Raises:
+        InputError: as of ``read``.
+    """
+    stated, _, _ = _read_weights(folder / _WEIGHTS)
+    values = read_values(folder / _CONFIG)
+    if stated not in (None, values):
+        raise misfit(folder)
+    return id_of(values)
 
 
 def misfit(folder: Path) -> InputError:
@@ -97,8 +110,8 @@ def checksum(arrays: Arrays, text: str) -> str:
     return f"{crc:08x}"
 
 
-def _read_weights(file: Path) -> tuple[Config | None, DataShape, dict[str, NDArray[Any]]]:
-    """Return the configuration that the file states, if it states one, the network's shape, and the weights."""
+def _read_weights(file: Path) -> tuple[dict[str, Any] | None, DataShape, dict[str, NDArray[Any]]]:
+    """Return the values of the configuration, if the file states them, the network's shape, and the weights."""
     try:
         with safe_open(file, framework="numpy") as opened:
             metadata = opened.metadata() or {}
@@ -115,7 +128,7 @@ def _read_weights(file: Path) -> tuple[Config | None, DataShape, dict[str, NDArr
     shape = metadata.get(_SHAPE_KEY, "")
     if metadata.get(CHECKSUM_KEY) != checksum(arrays, stated + shape):
         raise InputError("content does not match its checksum", file=file, key=CHECKSUM_KEY, hint=_HINT)
-    return to_config(json.loads(stated), file=str(file)), _shape(shape), arrays
+    return json.loads(stated), _shape(shape), arrays
 
 
 def _shape(text: str) -> DataShape:

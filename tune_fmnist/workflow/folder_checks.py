@@ -11,7 +11,6 @@ from typing import Any, Final
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.vocabulary import RUNNING
 from tune_fmnist.models import saved
-from tune_fmnist.models.config import config_id
 from tune_fmnist.store import tables
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.confirmation_table import hits
@@ -159,11 +158,11 @@ def _by_key(found: dict[str, Rows], name: str) -> dict[Key, Rows]:
 
 def _model(paths: SearchPaths, retrains: Rows) -> Finding:
     try:
-        config, _, _ = saved.read(paths.best)
+        found_id = saved.proven_id(paths.best)
     except InputError as error:
         return refused("best", error)
     first = {row["config_id"] for row in retrains if row["rank"] == 1}
-    found, bad = f"the model of configuration {config_id(config)}", bool(first) and config_id(config) not in first
+    found, bad = f"the model of configuration {found_id}", bool(first) and found_id not in first
     what = f"{found}, which does not rank first" if bad else found
     return judged("best", HERE, what, bad=bad, state="warning", hint=_RETRAIN_AGAIN)
 

@@ -226,7 +226,11 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
     if searcher.name != "random" and searched + 1 <= searcher.n_startup_trials:
         what = f"{searcher.name} draws by its model once {searcher.n_startup_trials} trials have told an epoch"
         session.out.print(f"{what}: with {record.trials} trials, all are drawn at random")
+    channels, height, width = record.input_shape
+    form = f"{height} x {width}" + (f" x {channels}" if channels > 1 else "")
     sizes = f"{record.train_size:,} training and {record.validation_size:,} validation images"
+    if record.has_own_images:
+        sizes += f" of {form} pixels, {len(record.classes):,} classes"
     session.out.print(f"{sizes} ({session.source.origin})")
 
 
