@@ -23,7 +23,7 @@ def main(
     trials: Annotated[int | None, typer.Option(help="configurations to try [ann 40, cnn 12, own 20]")] = None,
     max_epochs: Annotated[int | None, typer.Option(help="longest trial's epochs [ann 27, cnn 5, own 9]")] = None,
     time_budget: Annotated[str | None, typer.Option(help="end the search after 90s, 10m or 2h")] = None,
-    searcher: Annotated[str | None, typer.Option(help="gp, tpe or random [gp]")] = None,
+    searcher: Annotated[str | None, typer.Option(help="gp, tpe, random or MODULE:FUNCTION of your own [gp]")] = None,
     scheduler: Annotated[str | None, typer.Option(help="asha (stop poor trials early) or fifo (never) [asha]")] = None,
     grace: Annotated[int | None, typer.Option(help="epochs before asha can stop a trial [3]")] = None,
     reduction_factor: Annotated[int | None, typer.Option(help="asha lets one trial in so many go on [3]")] = None,

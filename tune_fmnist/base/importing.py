@@ -20,6 +20,22 @@ def is_own_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+_given: dict[str, Any] = {}
+"""What was given as itself in Python, by its name, under which it need not be importable."""
+
+
+def given_as_itself(thing: Any) -> str:
+    """Return the name of a class or a function, under which ``imported`` returns it from now on."""
+    name = name_of(thing)
+    _given[name] = thing
+    return name
+
+
+def is_given(name: str) -> bool:
+    """Return whether something was given as itself under this name."""
+    return name in _given
+
+
 def imported(name: str, option: str) -> Any:
     """Return what ``MODULE:NAME`` names.  The module is looked for in the folder of the command first.
 
@@ -28,6 +44,8 @@ def imported(name: str, option: str) -> Any:
     Raises:
         InputError: there is no such module or name, or the module raised an error.
     """
+    if name in _given:
+        return _given[name]
     module, attribute = name.split(":")
     here = str(Path.cwd())
     if here not in sys.path:

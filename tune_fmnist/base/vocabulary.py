@@ -24,6 +24,7 @@ ORIGINS: Final[tuple[str, ...]] = get_args(Origin)
 
 SearchState = Literal["running", "finished", "interrupted", "failed"]
 SearcherName = Literal["tpe", "gp", "random"]
+SEARCHERS: Final[tuple[str, ...]] = get_args(SearcherName)
 SchedulerName = Literal["asha", "fifo"]
 Precision = Literal["float32", "bfloat16"]
 

@@ -8,15 +8,12 @@ from typing import Any
 
 from tune_fmnist.base.datasets import FASHION_MNIST, KNOWN
 from tune_fmnist.base.errors import InputError
-from tune_fmnist.base.importing import imported, is_own_name, name_of
+from tune_fmnist.base.importing import given_as_itself, imported, is_given, is_own_name
 from tune_fmnist.data.images import Images
 from tune_fmnist.data.known import KnownFiles, locate_known
 from tune_fmnist.data.own import OPTION, OwnFolder, OwnFunction
 
 Source = KnownFiles | OwnFolder | OwnFunction
-
-_functions: dict[str, Callable[[str], Any]] = {}
-"""What was given as a function, by its name, which may be that of a script."""
 
 
 def locate(
@@ -37,9 +34,7 @@ def locate(
     if data_root is not None:
         hint = f"leave it out: {OPTION} says where they are"
         raise InputError(f"{dataset!r} is a dataset of your own", key="--data-root", hint=hint)
-    if dataset in _functions:
-        return OwnFunction(_functions[dataset])
-    if is_own_name(dataset) and not Path(dataset).exists():
+    if is_given(dataset) or (is_own_name(dataset) and not Path(dataset).exists()):
         load = imported(dataset, OPTION)
         if not callable(load):
             raise InputError(f"{dataset!r} is not a function", key=OPTION, hint="name one that takes 'train' or 'test'")
@@ -51,8 +46,7 @@ def name_given(dataset: str | Path | Callable[[str], Any] | None) -> str | None:
     """Return the name of a dataset that is given by its name, as a folder, or as a function."""
     if dataset is None or isinstance(dataset, str | Path):
         return None if dataset is None else str(dataset)
-    _functions[name_of(dataset)] = dataset
-    return name_of(dataset)
+    return given_as_itself(dataset)
 
 
 def class_names(source: Source, images: Images) -> tuple[str, ...]:

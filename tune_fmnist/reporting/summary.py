@@ -111,7 +111,14 @@ def _files(results: Results) -> list[str]:
     """Return where everything is, and a command that goes further."""
     folder = results.paths.folder
     if results.retrained:
-        options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name, *results.record.named_again]
+        options = [
+            "--resume",
+            "--results-dir",
+            str(folder.parent),
+            "--name",
+            folder.name,
+            *results.record.named_to_resume,
+        ]
         more = ["python", "-m", "tune_fmnist.search", *options, "--trials", str(2 * results.record.trials)]
     else:
         more = ["python", "-m", "tune_fmnist.retrain", str(folder), *results.record.named_again]

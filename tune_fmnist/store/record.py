@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from tune_fmnist.base.datasets import FASHION_MNIST, KNOWN, KNOWN_SHAPE, DataShape
 from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.files import SCHEMA_VERSION, check_version, publish
-from tune_fmnist.base.vocabulary import SchedulerName, SearcherName, SearchState
+from tune_fmnist.base.importing import is_own_name
+from tune_fmnist.base.vocabulary import SEARCHERS, SchedulerName, SearchState
 from tune_fmnist.models.config import BUILT_IN, Config, FamilyName, baseline, id_of
 from tune_fmnist.store.migration import record_from_version_1
 from tune_fmnist.store.paths import SearchPaths
@@ -43,10 +44,20 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, validate_assignment=True)
 
 
+def _searcher(name: str) -> str:
+    if name not in SEARCHERS and not is_own_name(name):
+        raise ValueError("must be 'tpe', 'gp' or 'random', or MODULE:FUNCTION of your own")
+    return name
+
+
+Searcher = Annotated[str, AfterValidator(_searcher)]
+"""The name of a searcher, which may be the user's own."""
+
+
 class SearcherSettings(_Part):
     """The searcher's name, how many trials must have an epoch before its model draws, and its sampler's arguments."""
 
-    name: SearcherName
+    name: Searcher
     n_startup_trials: Annotated[int, Field(ge=0, le=_MOST)] = 10
 
 
@@ -211,6 +222,12 @@ class SearchRecord(Settings):
     def has_own_images(self) -> bool:
         """Whether the images are the user's own."""
         return self.dataset not in KNOWN
+
+    @property
+    def named_to_resume(self) -> list[str]:
+        """Options that ``--resume`` needs beside the search's name, likewise."""
+        own = self.searcher.name not in SEARCHERS
+        return [*self.named_again, *(["--searcher", self.searcher.name] if own else [])]
 
     @property
     def named_again(self) -> list[str]:

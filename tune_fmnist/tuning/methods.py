@@ -12,7 +12,7 @@ from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
 SEARCHER: Final[SearcherName] = "gp"
 SCHEDULER: Final[SchedulerName] = "asha"
 
-SAMPLER_ARGUMENTS: Final[dict[SearcherName, dict[str, Any]]] = {
+SAMPLER_ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
     "tpe": {"n_ei_candidates": 24, "multivariate": True, "constant_liar": True},
     "gp": {"deterministic_objective": False},
     "random": {},

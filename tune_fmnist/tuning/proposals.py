@@ -12,9 +12,11 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
+from tune_fmnist.base.importing import blame
 from tune_fmnist.base.seeds import derived_seed
-from tune_fmnist.base.vocabulary import Origin, SearcherName
+from tune_fmnist.base.vocabulary import Origin
 from tune_fmnist.store.record import SearcherSettings
+from tune_fmnist.tuning.own_sampler import OPTION, own_sampler
 from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter, Space, Value
 from tune_fmnist.tuning.study import distribution_of
 
@@ -47,7 +49,7 @@ class Proposer(Protocol):
     def __call__(self, number: int, outcomes: Sequence[Outcome]) -> Proposal: ...
 
 
-SAMPLERS: Final[dict[SearcherName, Callable[..., BaseSampler]]] = {
+SAMPLERS: Final[dict[str, Callable[..., BaseSampler]]] = {
     "tpe": TPESampler,
     "gp": GPSampler,
     "random": RandomSampler,
@@ -70,14 +72,14 @@ class Searching:
 
     Attributes:
         space: where values come from.
-        searcher: the sampler's name.
+        searcher: the sampler's name; of the user's own, ``MODULE:FUNCTION``.
         seed: of the search.
         n_startup_trials: how many trials must have an epoch; of no matter to the random searcher.
         arguments: of the sampler.
     """
 
     space: Space
-    searcher: SearcherName
+    searcher: str
     seed: int
     n_startup_trials: int
     arguments: Mapping[str, Any]
@@ -95,9 +97,18 @@ class Searching:
             or sum(outcome.estimate is not None for outcome in outcomes) < self.n_startup_trials
         ):
             return Proposal(drawn(self.space, RandomSampler(seed=seed), []), "random")
+        if self.searcher not in SAMPLERS:
+            return Proposal(self._drawn_by_own(seed, outcomes), "model")
         if self.searcher == "gp":
             outcomes = with_liars(outcomes)
         return Proposal(drawn(self.space, self._sampler(seed), outcomes), "model")
+
+    def _drawn_by_own(self, seed: int, outcomes: Sequence[Outcome]) -> Values:
+        make = own_sampler(self.searcher)
+        try:
+            return drawn(self.space, make(seed), outcomes)
+        except Exception as error:  # noqa: BLE001 -- the user's own code may raise anything
+            raise blame(error, make, OPTION, "in a draw") from None
 
     def _sampler(self, seed: int) -> BaseSampler:
         arguments = {**self.arguments, "n_startup_trials": 0}

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tune_fmnist.base.errors import InputError, invalid
-from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
+from tune_fmnist.base.vocabulary import SEARCHERS, SchedulerName
 from tune_fmnist.models.config import BUILT_IN, Config, FamilyName, family
 from tune_fmnist.models.own import named, signature
-from tune_fmnist.store.record import RetrainPlan, SchedulerSettings, SearcherSettings, SearchRecord, Settings
+from tune_fmnist.store.record import RetrainPlan, SchedulerSettings, Searcher, SearcherSettings, SearchRecord, Settings
 from tune_fmnist.tuning import methods
 from tune_fmnist.tuning.own_space import space_of
 from tune_fmnist.tuning.space import Space, check_steps, default_space, from_values, read_space, to_json
@@ -80,7 +80,7 @@ class Options(BaseModel):
     trials: Count | None = None
     max_epochs: int | None = Field(default=None, ge=1, le=1000)
     time_budget: Seconds = None
-    searcher: SearcherName | None = None
+    searcher: Searcher | None = None
     scheduler: SchedulerName | None = None
     grace: int | None = Field(default=None, ge=1, le=1000)
     reduction_factor: int | None = Field(default=None, ge=2, le=1000)
@@ -175,7 +175,17 @@ def new_settings(options: Options) -> tuple[Settings, Space]:
 
 def _searcher(options: Options) -> SearcherSettings:
     name = options.searcher or methods.SEARCHER
+    if name not in SEARCHERS:
+        _check_sampler(name)
+        return SearcherSettings(name=name, n_startup_trials=0)
     return SearcherSettings(name=name, n_startup_trials=methods.N_STARTUP_TRIALS, **methods.SAMPLER_ARGUMENTS[name])
+
+
+def _check_sampler(name: str) -> None:
+    # Optuna takes a second to import, which a searcher of one's own needs anyway.
+    from tune_fmnist.tuning.own_sampler import check
+
+    check(name)
 
 
 def _scheduler(options: Options) -> SchedulerSettings:
@@ -215,10 +225,15 @@ def resume_settings(options: Options, record: SearchRecord, file: Path) -> Space
         "split_seed": record.images_seed,
         "limit_train": record.limit_train,
     }
+    if record.searcher.name not in SEARCHERS and options.searcher is None:
+        what = f"missing: the searcher is {record.searcher.name}, and no file makes this program import anything"
+        raise InputError(what, file=file, key="--searcher", hint=f"give --searcher {record.searcher.name} again")
     for name, value in known.items():
         given = getattr(options, name)
         if given is not None and given != value:
             raise _contradiction(f"{given!r} is not the search's {value!r}", name, file)
+    if record.searcher.name not in SEARCHERS:
+        _check_sampler(record.searcher.name)
     if options.trials is not None and options.trials < record.trials:
         raise _contradiction(f"{options.trials} trials are fewer than the search's {record.trials}", "trials", file)
     if options.space is not None and _space(options, family(record.model)) != space:

@@ -15,6 +15,7 @@ from rich.console import Console
 from tune_fmnist.base import provenance, signals
 from tune_fmnist.base.errors import InputError, unknown
 from tune_fmnist.base.files import is_full
+from tune_fmnist.base.importing import given_as_itself
 from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
 from tune_fmnist.data import source
@@ -38,6 +39,7 @@ from tune_fmnist.workflow.session import (
 )
 
 if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
     from torch import nn
 
     from tune_fmnist.reporting.results import Results
@@ -51,7 +53,7 @@ def search(
     trials: int | None = None,
     max_epochs: int | None = None,
     time_budget: float | str | None = None,
-    searcher: SearcherName | None = None,
+    searcher: SearcherName | str | Callable[[int], BaseSampler] | None = None,
     scheduler: SchedulerName | None = None,
     grace: int | None = None,
     reduction_factor: int | None = None,
@@ -87,7 +89,8 @@ def search(
         trials: how many [ann 40, cnn 12, own 20].
         max_epochs: epochs of the longest trial [ann 27, cnn 5, own 9].
         time_budget: end the search after so many seconds, or ``"90s"``, ``"10m"``, ``"2h"``.
-        searcher: ``gp``, ``tpe`` or ``random`` [gp].
+        searcher: ``gp``, ``tpe`` or ``random``, or one of your own: a function that is given a seed and returns an
+            Optuna sampler, or ``"MODULE:FUNCTION"`` [gp].
         scheduler: ``asha`` stops poor trials early, ``fifo`` none [asha].
         grace: epochs before ASHA can stop a trial [3].
         reduction_factor: of the trials that reach the same epoch, ASHA lets the best one in so many go on [3].
@@ -126,7 +129,7 @@ def search(
             trials=trials,
             max_epochs=max_epochs,
             time_budget=time_budget,
-            searcher=searcher,
+            searcher=given_as_itself(searcher) if callable(searcher) else searcher,
             scheduler=scheduler,
             grace=grace,
             reduction_factor=reduction_factor,
@@ -223,7 +226,7 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
         session.out.print(to_toml(session.space), markup=False, highlight=False, soft_wrap=True)
     searched = record.trials - 1 - len(session.space.start)
     searcher = record.searcher
-    if searcher.name != "random" and searched + 1 <= searcher.n_startup_trials:
+    if searcher.name in ("tpe", "gp") and searched + 1 <= searcher.n_startup_trials:
         what = f"{searcher.name} draws by its model once {searcher.n_startup_trials} trials have told an epoch"
         session.out.print(f"{what}: with {record.trials} trials, all are drawn at random")
     channels, height, width = record.input_shape
@@ -262,5 +265,5 @@ def _say_how_to_resume(session: Session, trials: TrialTables) -> None:
 
 def _to_resume(folder: Path, record: SearchRecord) -> str:
     """Return the command that goes on with a search, to be pasted into a shell."""
-    options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name, *record.named_again]
+    options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name, *record.named_to_resume]
     return shlex.join(["python", "-m", "tune_fmnist.search", *options])
