@@ -36,3 +36,9 @@ def test_what_builds_the_package_is_locked() -> None:
     (backend,) = project["build-system"]["requires"]
     name, _, version = backend.partition("==")
     assert versions((ROOT / "locks" / "dev.txt").read_text().splitlines())[name] == version
+
+
+def test_the_readme_shows_the_example_as_it_is() -> None:
+    shown = (ROOT / "README.md").read_text().split("<!-- resnet -->\n```python\n")[1].split("```\n<!-- /resnet -->")[0]
+    assert shown == (ROOT / "examples" / "resnet.py").read_text()
+    assert len(shown.splitlines()) <= 40
