@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from benchmarks.quality.first_edition import FirstAsha
+from benchmarks.quality.promotion import BestShare, Promotion
 from tune_fmnist.base.metrics import score_of
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.base.vocabulary import SearcherName
@@ -162,6 +163,9 @@ METHODS: Final[dict[str, Method]] = {
         Method("GP, ASHA 3, best epoch", searching("gp"), asha(3), "best", "best"),
         Method("GP, ASHA 3, averaged weights", searching("gp"), asha(3), "average", "average"),
         Method("GP and neighbours, ASHA 3", _mixed(0.5), asha(3)),
+        Method("random, promotion 3", searching("random"), lambda epochs: Promotion(epochs, 3, 3)),
+        Method("GP, promotion 3", searching("gp"), lambda epochs: Promotion(epochs, 3, 3)),
+        Method("random, best quarter after 1", searching("random"), lambda epochs: BestShare(0.25)),
         Method("GP after 5, ASHA 3", searching("gp", 5), asha(3)),
         Method("GP after 8, ASHA 3", searching("gp", 8), asha(3)),
     )

@@ -17,6 +17,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.quality.first_edition import FirstSearcher
 from benchmarks.quality.methods import Method, judged
+from benchmarks.quality.promotion import Pausing
 from benchmarks.quality.world import World, coordinates
 from benchmarks.simulated import made_up
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
@@ -79,6 +80,9 @@ class Search:
         self._method, self._world, self._count, self._slots, self._seed = method, world, trials, slots, seed
         self._trials: list[_Trial] = []
         self._scheduler = method.scheduler(world.horizon)
+        self._pauses = isinstance(self._scheduler, Pausing)
+        if self._pauses:
+            self._scheduler.expect(trials)
         self._events: list[tuple[float, int, _Trial]] = []
         self._order = itertools.count()
 
@@ -114,20 +118,31 @@ class Search:
         )
 
     def _run(self) -> Iterator[Found]:
-        for _ in range(min(self._slots, self._count)):
-            self._start(0.0)
-        epochs = 0
+        free, epochs = self._slots, 0
+        free = self._fill(free, 0.0)
         while self._events:
             now, _, trial = heapq.heappop(self._events)
             epochs += 1
-            if not self._report(trial):
+            if self._report(trial):
                 self._push(now, trial)
                 continue
-            if len(self._trials) < self._count:
-                self._start(now + START_SECONDS)
+            free = self._fill(free + 1, now + START_SECONDS)
             if trial.complete or not self._events:
                 best = max((trial for trial in self._trials if trial.complete), key=self._score)
                 yield Found(epochs, now, len(self._trials), best.job.number, best.truth)
+
+    def _fill(self, free: int, now: float) -> int:
+        """Let paused trials go on in the free slots, and begin new ones; return how many slots stay free."""
+        while free:
+            paused = self._scheduler.promoted() if self._pauses else None
+            if paused is not None:
+                self._push(now, self._trials[int(paused)])
+            elif len(self._trials) < self._count:
+                self._start(now)
+            else:
+                break
+            free -= 1
+        return free
 
     def _score(self, trial: _Trial) -> float:
         return judged(self._method.chosen_by, trial.accuracies[: trial.epochs])
@@ -147,14 +162,15 @@ class Search:
         true = float((truth.average if averaged else truth.weights)[0])
         trial = _Trial(job, accuracies, training.seconds, true)
         self._trials.append(trial)
-        self._scheduler.on_trial_add(None, _named(trial))
+        if not self._pauses:
+            self._scheduler.on_trial_add(None, _named(trial))
         self._push(now, trial)
 
     def _push(self, now: float, trial: _Trial) -> None:
         heapq.heappush(self._events, (now + trial.seconds, next(self._order), trial))
 
     def _report(self, trial: _Trial) -> bool:
-        """Tell of a trial's next epoch, as Ray does; return whether the trial has ended with it."""
+        """Tell of a trial's next epoch, as Ray does; return whether the trial goes on at once."""
         trial.epochs += 1
         accuracies = trial.accuracies[: trial.epochs]
         told = {
@@ -164,12 +180,13 @@ class Search:
         }
         name = str(trial.job.number)
         action = self._scheduler.on_trial_result(None, _named(trial), told)
-        if action == TrialScheduler.CONTINUE and not trial.complete:
+        if action != TrialScheduler.STOP and not trial.complete:
             self._searcher.on_trial_result(name, told)
-            return False
-        self._scheduler.on_trial_complete(None, _named(trial), told)
+            return bool(action == TrialScheduler.CONTINUE)
+        if not self._pauses:
+            self._scheduler.on_trial_complete(None, _named(trial), told)
         self._searcher.on_trial_complete(name, told)
-        return True
+        return False
 
 
 def _named(trial: _Trial) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ import torch
 from benchmarks.quality import record
 from benchmarks.quality.curves import curves, space_of
 from benchmarks.quality.methods import METHODS
+from benchmarks.quality.promotion import Promotion
 from benchmarks.quality.replay import FIRST_SEED, Cell, replayed
 from benchmarks.quality.simulate import Search
 from benchmarks.quality.world import SERIES, Recorded, World, coordinates, read_recorded
 from tune_fmnist.models.config import baseline
+from tune_fmnist.store.jobs import METRIC
 from tune_fmnist.store.tables import to_table
 
 EPOCHS = 9
@@ -45,7 +48,9 @@ def test_a_world_knows_what_was_recorded(recorded: Recorded, world: World) -> No
     assert np.array_equal(recorded.at[0], at), "configuration 0 is the baseline"
 
 
-@pytest.mark.parametrize("name", ["first edition", "random, ASHA 3", "TPE, ASHA 3", "random, none stopped"])
+@pytest.mark.parametrize(
+    "name", ["first edition", "random, ASHA 3", "TPE, ASHA 3", "random, none stopped", "random, promotion 3"]
+)
 def test_a_search_runs_all_trials_in_its_slots(name: str, world: World) -> None:
     one, two = (Search(METHODS[name], world, trials=12, slots=slots, seed=7) for slots in (1, 3))
     alone, beside = one.run(), two.run()
@@ -59,6 +64,29 @@ def test_a_search_runs_all_trials_in_its_slots(name: str, world: World) -> None:
         assert len(alone) == 12
     else:
         assert alone[-1].epochs < 12 * EPOCHS
+
+
+def test_promotion_lets_the_best_third_of_a_rung_go_on() -> None:
+    scheduler = Promotion(27, 3, 3)
+
+    def told(name: str, epoch: int, score: float) -> str:
+        return scheduler.on_trial_result(None, SimpleNamespace(trial_id=name), {"epoch": epoch, METRIC: score})
+
+    assert told("0", 3, 0.1) == told("1", 2, 0.9) == "CONTINUE"
+    for name, score in (("1", 0.5), ("2", 0.7)):
+        assert told(name, 3, score) == "PAUSE"
+        assert scheduler.promoted() is None
+    told("3", 3, 0.6)
+    assert [scheduler.promoted(), scheduler.promoted()] == ["2", None]
+    told("4", 3, 0.9), told("5", 3, 0.4), told("6", 3, 0.3)
+    # The second best of six has gone on already.
+    assert [scheduler.promoted(), scheduler.promoted()] == ["4", None]
+
+
+def test_the_best_quarter_goes_on_when_all_have_had_an_epoch(world: World) -> None:
+    one = Search(METHODS["random, best quarter after 1"], world, trials=13, slots=2, seed=7)
+    # The baseline and a quarter of the twelve others train to the end.
+    assert one.run()[-1].epochs == EPOCHS + 12 + 3 * (EPOCHS - 1)
 
 
 def test_a_cell_is_the_same_each_time_and_pairs_methods_by_seed(world: World) -> None:
