@@ -11,20 +11,44 @@ from typing import Annotated, Any, TextIO
 import typer
 from pydantic import ValidationError
 
+from tune_fmnist import __version__
 from tune_fmnist.base import signals
 from tune_fmnist.base.errors import FailedError, InputError
 
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
-COMMANDS = ("search", "retrain", "report", "trial", "doctor", "cluster")
+COMMANDS = {
+    "search": "search, retrain, test; tables and a page",
+    "retrain": "more seeds or ranks of an earlier search",
+    "list": "the searches of a folder, a line each",
+    "show": "what a search has found",
+    "report": "a search's page anew, from its tables",
+    "trial": "one trial without Ray, for a debugger",
+    "doctor": "what would go wrong, before it does",
+    "cluster": "a cluster up and down, a search on it",
+}
+"""Each command, and what it does in at most 45 characters, which is what ``--help`` has room for."""
 
 
 def run() -> None:
     """Run ``tune-fmnist COMMAND``."""
     app = _app("Search, retrain, test and report.")
-    for name in COMMANDS:
-        app.command(name)(importlib.import_module(f"tune_fmnist.{name}").main)
+    app.callback()(_main)
+    for name, about in COMMANDS.items():
+        app.command(name, short_help=about)(importlib.import_module(f"tune_fmnist.{name}").main)
     _exit(app, "tune-fmnist", sys.argv[1:] or ["--help"])
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"tune_fmnist {__version__}")
+        raise typer.Exit
+
+
+def _main(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_say_version, help="say it")] = False,
+) -> None:
+    """Search, retrain, test and report."""
 
 
 def run_command(name: str) -> None:
@@ -36,7 +60,8 @@ def run_command(name: str) -> None:
 
 def _app(about: str | None = None) -> typer.Typer:
     # Defaults stand in square brackets, which are no markup here.
-    return typer.Typer(add_completion=False, rich_markup_mode=None, help=about)
+    names = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(add_completion=False, rich_markup_mode=None, help=about, context_settings=names)
 
 
 def _exit(app: typer.Typer, program: str, arguments: list[str]) -> None:

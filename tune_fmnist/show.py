@@ -1,0 +1,31 @@
+"""``python -m tune_fmnist.show``: what a search found, as it is said at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tune_fmnist.cli import Debug
+from tune_fmnist.reporting.progress import console
+
+
+def main(
+    name: Annotated[str, typer.Argument(help="of a search, or the folder of one")],
+    results_dir: Annotated[Path, typer.Option(help="where the searches are")] = Path("results"),
+    debug: Debug = False,
+) -> None:
+    """Say what a search has found, running or finished, from its tables alone."""
+    # SciPy and pandas take a second to import, for which --help need not wait.
+    from tune_fmnist.reporting import summary
+    from tune_fmnist.reporting.results import Results
+    from tune_fmnist.workflow.folder_checks import folder_of
+
+    summary.print_summary(Results(folder_of(results_dir, name)), console())
+
+
+if __name__ == "__main__":
+    from tune_fmnist.cli import run_command
+
+    run_command("show")
