@@ -9,7 +9,7 @@ import ray
 
 from tune_fmnist.data.images import Split
 from tune_fmnist.runtime.slots import Placement, Slots
-from tune_fmnist.runtime.tasks import in_a_slot, run_in_slots
+from tune_fmnist.runtime.tasks import fetched, in_a_slot, run_in_slots
 from tune_fmnist.store.confirmation_table import ConfirmationTable
 from tune_fmnist.store.jobs import ConfirmationJob, ConfirmationResult
 
@@ -39,7 +39,7 @@ def run_confirmations(
         return ref
 
     def end(job: ConfirmationJob, ref: ray.ObjectRef[Any]) -> None:
-        result: ConfirmationResult = ray.get(ref)
+        result: ConfirmationResult = fetched(ref)
         table.add(job, result)
         on_step(job, result)
 

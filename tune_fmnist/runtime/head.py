@@ -95,7 +95,8 @@ def watched(at_last: Callable[[], None]) -> Iterator[None]:
     threading.Thread(target=watch, name="head", daemon=True).start()
     try:
         yield
-    except RayError as error:
+    except (RayError, OSError) as error:
+        # A call that its process on this machine does not answer any more ends in a broken pipe.
         if not isinstance(error, _GONE) and answers():
             raise
         raise FailedError(_loss(str(error).strip().splitlines()[0].rstrip("."))) from error

@@ -14,7 +14,7 @@ from tune_fmnist import data
 from tune_fmnist.base.errors import last_line
 from tune_fmnist.runtime import head
 from tune_fmnist.runtime.slots import Placement, Slots
-from tune_fmnist.runtime.tasks import RETRIES, in_a_slot, run_in_slots
+from tune_fmnist.runtime.tasks import RETRIES, fetched, in_a_slot, run_in_slots
 from tune_fmnist.store.jobs import RetrainJob, RetrainResult, Tested, Trained
 from tune_fmnist.store.retrain_tables import RetrainTables
 
@@ -95,10 +95,10 @@ class _Tasks:
 def _next(stage: _Stage, ref: ray.ObjectRef[Any]) -> RetrainResult | None:
     """Return the result of a retrain whose task has ended, or None if the model is to be tested next, or once more."""
     if stage.trained is None:
-        stage.trained = ray.get(ref)
+        stage.trained = fetched(ref)
         return None
     try:
-        tested: Tested = ray.get(ref)
+        tested: Tested = fetched(ref)
     except _LOST as error:
         stage.lost += 1
         # With Ray's own process here the next task would end this program, without a word.

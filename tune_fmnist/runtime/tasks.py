@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
@@ -46,6 +47,15 @@ def in_a_slot(step: Step, placement: Placement, *, gpu: bool = True, retries: in
     spread = {"num_cpus": placement.cpus, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
     task = ray.remote(_in_its_process).options(name=step, max_retries=retries, **spread)
     return partial(task.remote, step)
+
+
+def fetched(ref: ray.ObjectRef[Any]) -> Any:
+    """Return what a task returned, in memory of this process; raises what it raised, or Ray's error if it was lost.
+
+    Arrays that Ray returns lie in the memory of its own process.  Python gives them back some time later, and if that
+    process has died by then, Ray ends this one without a word.
+    """
+    return copy.deepcopy(ray.get(ref))
 
 
 def run_in_slots(
