@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -89,7 +90,8 @@ class Run:
     def _read(self) -> bool:
         data = os.read(self._out, 1 << 16)
         *whole, self._rest = (self._rest + data).split(b"\n")
-        self.lines += [line.decode() for line in whole]
+        # What happened comes with the time before it.
+        self.lines += [re.sub(r"^\d\d:\d\d:\d\d ", "", line.decode()) for line in whole]
         return bool(data)
 
     def await_line(self, *, start: str = "", count: int = 1, patience: float = _PATIENCE) -> bool:

@@ -6,10 +6,12 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from tests.fake_search import make_search
 from tune_fmnist.reporting.progress import SearchDisplay, TaskDisplay
+from tune_fmnist.reporting.wording import duration, percent
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.trial_tables import TrialTables
 
@@ -26,32 +28,54 @@ def tables_of(folder: Path) -> TrialTables:
 def test_each_trial_that_ends_is_a_line(tmp_path: Path) -> None:
     tables = tables_of(tmp_path)
     out = Console(file=io.StringIO(), soft_wrap=True)
-    display = SearchDisplay(out, tables, trials=6, time_budget=None)
+    display = SearchDisplay(out, tables, trials=6, slots=2, time_budget=None)
     display.step(None)
     assert printed(out) == ""
     display.step(3)
     best, first = tables.best, tables.trials[0]
     assert best is not None
+    spent = sum(trial["seconds"] for trial in tables.trials.values())
+    # One trial is running, and has had two epochs; those that ended had on average.
+    each = (tables.epochs - 2) / 5
+    left = max(0.0, each - 2) * spent / tables.epochs / 2
     assert re.fullmatch(
-        r"trial 3 diverged \(training loss nan in epoch 2\); 5/6 trials, \d+ epochs in 0 s, about \d+ s left; "
-        rf"best score {best['score']:.4f} \(trial {best['number']}, {best['epochs']} epochs\); "
-        rf"baseline {first['score']:.4f}\n",
+        r"\d\d:\d\d:\d\d trial 3 diverged \(training loss nan in epoch 2\); 5/6 trials, 0 epochs in 0 s after "
+        rf"{tables.epochs} before, about {duration(left)} left; "
+        rf"best score {percent(best['score'])} \(trial {best['number']}, {best['epochs']} epochs\); "
+        rf"baseline {percent(first['score'])}\n",
         printed(out),
     )
+
+
+@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"TERM": "xterm"}])
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    tables = tables_of(tmp_path)
+    out = Console(file=io.StringIO(), force_terminal=True, width=200, highlight=False)
+    display = SearchDisplay(out, tables, trials=6, slots=2, time_budget=None)
+    with display.shown():
+        display.step(3)
+    assert ("trial 3 diverged" in printed(out)) == (variables["TERM"] == "dumb")
+    # What was drawn in place leaves a line.
+    last = printed(out).rstrip().splitlines()[-1]
+    assert re.search(r"(^|\x1b\[2K)5/6 trials, 0 epochs in ", last) or variables["TERM"] == "dumb"
 
 
 def test_before_the_first_epoch_there_is_no_best(tmp_path: Path) -> None:
     tables = TrialTables(SearchPaths(tmp_path / "new"), make_search(tmp_path).record)
     out = Console(file=io.StringIO(), width=80)
-    out.print(SearchDisplay(out, tables, trials=6, time_budget=None).render())
+    out.print(SearchDisplay(out, tables, trials=6, slots=2, time_budget=None).render())
     assert "0/6 trials, 0 epochs in 0 s\nno epoch yet" in printed(out)
 
 
 def test_the_display_shows_the_running_trials_in_80_columns(tmp_path: Path) -> None:
     tables = tables_of(tmp_path)
     out = Console(file=io.StringIO(), width=80)
-    out.print(SearchDisplay(out, tables, trials=6, time_budget=None).render())
-    assert re.search(rf"trial 5 .* epoch 2/5 +{tables.trials[5]['val_accuracy']:.4f}", printed(out))
+    out.print(SearchDisplay(out, tables, trials=6, slots=2, time_budget=None).render())
+    assert re.search(rf"trial 5 .* epoch 2/5 +{percent(tables.trials[5]['val_accuracy'])}", printed(out))
     assert "running 1  completed 3  diverged 1  failed 1" in printed(out)
     assert max(map(len, printed(out).splitlines())) <= 80
 
@@ -64,5 +88,5 @@ def test_each_retrain_that_ends_is_a_line() -> None:
         display.step(10.0, f"retrained rank {number}")
     lines = printed(out).splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("retrained rank 1; 1/3 retrains in 0 s, about ")
-    assert lines[2].startswith("retrained rank 3; 3/3 retrains in 0 s, about 0 s left")
+    assert lines[0][9:].startswith("retrained rank 1; 1/3 retrains in 0 s, about ")
+    assert lines[2][9:] == "retrained rank 3; 3/3 retrains in 0 s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_fmnist.base.vocabulary import RUNNING, STATUSES
-from tune_fmnist.reporting.wording import duration
+from tune_fmnist.reporting.wording import DASH, duration, percent, settings
 
 if TYPE_CHECKING:
     from tune_fmnist.store.trial_tables import TrialTables
@@ -39,21 +40,31 @@ class _Console(Console):
 
 
 class _Display:
-    """Draws a renderable in place on a terminal, a few times a second."""
+    """Draws a renderable in place on a terminal, a few times a second; says lines, with the time, elsewhere."""
 
     def __init__(self, out: Console) -> None:
         self._console = out
+        self._in_place = out.is_terminal and not out.is_dumb_terminal
+        self._began = time.monotonic()
         self._drawn = 0.0
         self._live: Live | None = None
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Keep the live display up for the block, where there is a terminal."""
-        if not self._console.is_terminal:
+        """Keep the live display up for the block, where there is a terminal, and leave a line of it there."""
+        if not self._in_place:
             yield
             return
-        with Live(console=self._console, auto_refresh=False, transient=True) as self._live:
-            yield
+        try:
+            with Live(console=self._console, auto_refresh=False, transient=True) as self._live:
+                yield
+        finally:
+            self._console.print(self.in_short())
+
+    def say(self, text: str) -> None:
+        """Say what has happened, where it is not seen in place."""
+        if not self._in_place:
+            self._console.print(f"{datetime.now():%H:%M:%S} {text}")
 
     def draw(self) -> None:
         """Draw the present state, if it is time."""
@@ -62,6 +73,11 @@ class _Display:
             self._drawn = time.monotonic()
 
     def render(self) -> RenderableType:
+        """Return what is drawn."""
+        raise NotImplementedError
+
+    def in_short(self) -> str:
+        """Return in a line how far it has come."""
         raise NotImplementedError
 
 
@@ -72,21 +88,27 @@ class SearchDisplay(_Display):
         out: where to.
         tables: what has happened.
         trials: how many trials the search has.
+        slots: how many trials run at once.
         time_budget: seconds, or None.
     """
 
-    def __init__(self, out: Console, tables: TrialTables, *, trials: int, time_budget: float | None) -> None:
+    def __init__(
+        self, out: Console, tables: TrialTables, *, trials: int, slots: int, time_budget: float | None
+    ) -> None:
         super().__init__(out)
-        self._tables, self._trials, self._time_budget = tables, trials, time_budget
-        self._started, self._epochs_before = time.monotonic(), tables.epochs
+        self._tables, self._trials, self._slots, self._time_budget = tables, trials, max(1, slots), time_budget
+        self._epochs_before = tables.epochs
 
     def step(self, ended: int | None) -> None:
         """Draw; say that trial ``ended`` has ended where there is no terminal."""
-        if ended is not None and not self._console.is_terminal:
+        if ended is not None:
             trial = self._tables.trials[ended]
-            about = f"trial {ended} {trial['status']} ({trial['reason']})"
-            self._console.print(f"{about}; {self._progress()}; {self._best()}")
+            self.say(f"trial {ended} {trial['status']} ({trial['reason']}); {self.in_short()}")
         self.draw()
+
+    def in_short(self) -> str:
+        """Return the counts and the best trial."""
+        return f"{self._progress()}; {self._best()}"
 
     def render(self) -> RenderableType:
         """Return the display: a bar, counts, the best trial and the running ones; at most 80 columns wide."""
@@ -97,7 +119,7 @@ class SearchDisplay(_Display):
         running = Table.grid(padding=(0, 2))
         shown = self._tables.running
         for trial in shown[:_RUNNING_SHOWN]:
-            accuracy = f"{trial['val_accuracy']:.4f}" if trial["epochs"] else "-"
+            accuracy = percent(trial["val_accuracy"]) if trial["epochs"] else DASH
             bar = ProgressBar(total=self._tables.max_epochs, completed=trial["epochs"], width=20)
             epoch = f"epoch {trial['epochs']}/{self._tables.max_epochs}"
             running.add_row(f"  trial {trial['number']}", bar, epoch, accuracy)
@@ -105,32 +127,43 @@ class SearchDisplay(_Display):
             running.add_row(f"  and {len(shown) - _RUNNING_SHOWN} more")
         states = "  ".join(f"{status} {counts[status]}" for status in STATUSES if counts[status])
         trouble = [Text(self._tables.trouble)] if self._tables.trouble else []
-        return Group(head, Text(states), Text(self._progress()), Text(self._best()), *trouble, running)
+        best = Text(self._best_settings(), style="dim")
+        return Group(head, Text(states), Text(self._progress()), Text(self._best()), best, *trouble, running)
 
     def _progress(self) -> str:
         counts = self._tables.counts
         ended = sum(counts.values()) - counts[RUNNING]
-        spent = time.monotonic() - self._started
+        spent = time.monotonic() - self._began
         left = self._time_left(ended, spent)
         about = f", about {duration(left)} left" if left is not None else ""
-        return f"{ended}/{self._trials} trials, {self._tables.epochs} epochs in {duration(spent)}{about}"
+        before = f" after {self._epochs_before} before" if self._epochs_before else ""
+        epochs = self._tables.epochs - self._epochs_before
+        return f"{ended}/{self._trials} trials, {epochs} epochs in {duration(spent)}{before}{about}"
 
     def _time_left(self, ended: int, spent: float) -> float | None:
-        """Estimate the seconds left, from the epochs per trial so far and the epochs per second."""
-        epochs = self._tables.epochs
+        """Estimate the seconds left, from the epochs of a trial so far, and the seconds of an epoch in a slot.
+
+        Both are of all trials, also of those before an interruption.
+        """
+        running, epochs = self._tables.running, self._tables.epochs
         if not ended or not epochs:
             return None
-        of_ended = epochs - sum(trial["epochs"] for trial in self._tables.running)
-        expected = self._trials * max(1.0, of_ended / ended) - epochs
-        left: float = max(0.0, expected) * spent / max(1, epochs - self._epochs_before)
+        each = max(1.0, (epochs - sum(trial["epochs"] for trial in running)) / ended)
+        to_come = max(0, self._trials - ended - len(running)) * each
+        to_come += sum(max(0.0, each - trial["epochs"]) for trial in running)
+        seconds = sum(trial["seconds"] for trial in self._tables.trials.values()) / epochs
+        left: float = to_come * seconds / self._slots
         return left if self._time_budget is None else min(left, max(0.0, self._time_budget - spent))
 
     def _best(self) -> str:
         best, first = self._tables.best, self._tables.trials.get(0, {})
         if best is None:
             return "no epoch yet"
-        beside = f"; baseline {first['score']:.4f}" if "score" in first else ""
-        return f"best score {best['score']:.4f} (trial {best['number']}, {best['epochs']} epochs){beside}"
+        beside = f"; baseline {percent(first['score'])}" if "score" in first else ""
+        return f"best score {percent(best['score'])} (trial {best['number']}, {best['epochs']} epochs){beside}"
+
+    def _best_settings(self) -> str:
+        return "" if self._tables.best is None else settings(self._tables.best, self._tables.record)
 
 
 class TaskDisplay(_Display):
@@ -147,24 +180,30 @@ class TaskDisplay(_Display):
         super().__init__(out)
         self._what, self._expected, self._slots = what, expected, slots
         self._done: list[float] = []
-        self._started = time.monotonic()
 
     def step(self, expected: float, said: str) -> None:
         """Count one that has ended, of which so many seconds were expected; say it where there is no terminal."""
         self._done.append(expected)
-        if not self._console.is_terminal:
-            self._console.print(f"{said}; {self._line()}")
+        self.say(f"{said}; {self.in_short()}")
 
     def render(self) -> RenderableType:
         """Return the display: a bar and a line."""
-        bar = ProgressBar(total=len(self._expected), completed=len(self._done), width=40)
+        # What runs now moves the bar as well, but no further than what is expected of it.
+        spent = (time.monotonic() - self._began) * self._slots
+        moved = max(sum(self._done), min(spent, 0.98 * sum(self._expected)))
+        bar = ProgressBar(total=sum(self._expected), completed=moved, width=40)
         head = Table.grid(padding=(0, 1))
         head.add_row(self._what, bar, f"{len(self._done)}/{len(self._expected)}")
-        return Group(head, Text(self._line()))
+        return Group(head, Text(self.in_short()))
 
-    def _line(self) -> str:
-        spent = time.monotonic() - self._started
+    def in_short(self) -> str:
+        """Return the count and the time left."""
+        spent = time.monotonic() - self._began
+        if len(self._done) == len(self._expected):
+            return f"{len(self._done)}/{len(self._expected)} {self._what} in {duration(spent)}"
         # What the search measured is corrected by how those that ended compare with it.
         pace = spent * self._slots / sum(self._done) if len(self._done) >= self._slots else 1.0
-        left = max(0.0, sum(self._expected) * pace / self._slots - spent)
-        return f"{len(self._done)}/{len(self._expected)} {self._what} in {duration(spent)}, about {duration(left)} left"
+        left = sum(self._expected) * pace / self._slots - spent
+        # Nobody knows how long what takes longer than expected still will.
+        soon = f"about {duration(left)} left" if left >= 1.0 else "soon over"
+        return f"{len(self._done)}/{len(self._expected)} {self._what} in {duration(spent)}, {soon}"

@@ -38,6 +38,7 @@ class TrialTables:
     """Trials and epochs of one search, as rows; those that are on the disk are read first.
 
     Attributes:
+        record: of the search.
         trials: the rows of trials, by number.
         counts: how many trials have each status.
         epochs: how many epochs were reported.
@@ -52,7 +53,7 @@ class TrialTables:
 
     def __init__(self, paths: SearchPaths, record: SearchRecord, discard: Callable[[int], None] | None = None) -> None:
         self._discard = discard or self._remove_checkpoints
-        self._paths, self.max_epochs = paths, record.max_epochs
+        self._paths, self.record, self.max_epochs = paths, record, record.max_epochs
         self._same: Row = {
             "search_id": record.search_id,
             "max_epochs": record.max_epochs,

@@ -13,7 +13,7 @@ from tune_fmnist.base.vocabulary import DIVERGED
 from tune_fmnist.models.config import baseline
 from tune_fmnist.models.own import network_of
 from tune_fmnist.reporting.progress import SearchDisplay, TaskDisplay
-from tune_fmnist.reporting.wording import configuration_name
+from tune_fmnist.reporting.wording import configuration_name, percent
 from tune_fmnist.runtime import gpu_sharing
 from tune_fmnist.runtime.confirmations import run_confirmations
 from tune_fmnist.runtime.nodes import check_code, check_storage
@@ -121,7 +121,7 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
     scheduler = make_scheduler(record.scheduler, record.max_epochs, audit)
     if options.resume:
         scheduler.resume(trials.reported())
-    display = SearchDisplay(session.out, trials, trials=record.trials, time_budget=options.time_budget)
+    display = SearchDisplay(session.out, trials, trials=record.trials, slots=slots.now, time_budget=options.time_budget)
     checkpoints = mirror.checkpoints if mirror else Folder.at(str(paths.checkpoints))
 
     def step(ended: int | None) -> None:
@@ -165,7 +165,7 @@ def _run_confirmations(session: Session, plan: RetrainPlan, placement: Placement
 
     def step(job: ConfirmationJob | None, result: ConfirmationResult | None) -> None:
         if job is not None and result is not None:
-            score = "diverged" if result.status == DIVERGED else f"score {result.score:.4f}"
+            score = "diverged" if result.status == DIVERGED else f"score {percent(result.score)}"
             display.step(job.expected_seconds, f"confirmed trial {job.number}, seed {job.seed}: {score}")
         display.draw()
         if session.mirror:
@@ -195,7 +195,7 @@ def _run_retrains(session: Session, plan: RetrainPlan, placement: Placement, slo
     def step(job: RetrainJob | None, result: RetrainResult | None) -> None:
         if job is not None and result is not None:
             name = configuration_name(job.rank, is_baseline=job.is_baseline, is_start=job.is_start)
-            said = f"retrained {name}, seed {job.seed}: test accuracy {result.test_accuracy:.4f}"
+            said = f"retrained {name}, seed {job.seed}: test accuracy {percent(result.test_accuracy)}"
             display.step(job.expected_seconds, said)
         display.draw()
         if session.mirror:

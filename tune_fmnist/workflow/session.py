@@ -281,6 +281,7 @@ def present(session: Session) -> Results:
     # Matplotlib and SciPy take a second to import, which the first trial need not wait for.
     from tune_fmnist.reporting import page, summary
 
+    session.out.print("writing the page")
     page.write_page(session.paths.folder)
     results = Results(session.paths)
     summary.print_summary(results, session.out)
