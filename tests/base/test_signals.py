@@ -147,3 +147,23 @@ def test_only_a_command_takes_over_the_signals() -> None:
     show = "import tune_fmnist, signal; print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)"
     done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_ctrl_c_at_a_terminal_is_acknowledged_before_it_is_obeyed(number: signal.Signals, said: bool) -> None:
+    program = f"""
+import os
+from tune_fmnist.base import signals
+try:
+    with signals.obeyed_between_steps():
+        os.kill(os.getpid(), {int(number)})
+        os.write(2, b"the step ends\\n")
+except KeyboardInterrupt:
+    pass
+"""
+    ours, theirs = os.openpty()
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True)
+    os.close(theirs)
+    seen = os.read(ours, 1 << 12).decode()
+    os.close(ours)
+    assert ("Ctrl-C again ends at once" in seen.split("the step ends")[0]) == said

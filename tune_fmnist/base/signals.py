@@ -12,6 +12,9 @@ from typing import Any, Final, NoReturn
 INTERRUPTED: Final = 130
 """The exit status of a command that a signal has ended."""
 
+_HEARD: Final = b"\r\nending: what is half done is finished first; Ctrl-C again ends at once\r\n"
+"""Said to a person at a terminal, who else would see nothing for a second or two."""
+
 _NUMBERS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _asked = threading.Event()
 _waits = False
@@ -52,6 +55,9 @@ def _note(number: int, frame: Any) -> None:
     # A terminal that closes may send it more than once, and a system that shuts down right after SIGTERM.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _asked.set()
+    if number == signal.SIGINT and os.isatty(2):
+        # Not by print, in the middle of whose work the signal may have come.
+        os.write(2, _HEARD)
 
 
 @contextmanager
