@@ -36,8 +36,11 @@ JUDGES: Final = {
 }
 """What a rung may judge by: a column of the curves, and the epochs over which it is the mean; 0 is the maximum."""
 
+DEFAULT: Final = "GP, ASHA 3"
+RANDOM: Final = ("random, ASHA 1", "random, ASHA 3")
+
 SHOWN: Final = 20
-SHOWN_METHODS: Final = (REFERENCE, "random, ASHA 1", "random, ASHA 3", "TPE, ASHA 3", "GP, ASHA 3")
+SHOWN_METHODS: Final = (REFERENCE, *RANDOM, "TPE, ASHA 3", "GP, promotion 3", DEFAULT)
 """What the picture of the regret shows: searches of so many trials by these methods."""
 
 _TRIMMED: Final = 0.25
@@ -109,7 +112,7 @@ def methods_table(found: list[Standing]) -> str:
     cells = {
         (standing.method, standing.trials): (
             f"{standing.regret * 100:.2f} ({standing.low * 100:.2f} to {standing.high * 100:.2f})"
-            f"{'*' if p < 0.05 else ''}, {standing.better:.0%}, {standing.epochs:.0f} epochs"
+            f"{'*' if p < 0.05 else ''}, {standing.better:.0%}, {standing.epochs:.0f} epochs, n {standing.repeats}"
         )
         for standing, p in zip(found, corrected, strict=True)
     }
@@ -117,6 +120,36 @@ def methods_table(found: list[Standing]) -> str:
     methods = dict.fromkeys(standing.method for standing in found)
     rows += [[method, *(cells.get((method, trials), "") for trials in budgets)] for method in methods]
     return _markdown(rows)
+
+
+def answers_table(replays: pd.DataFrame) -> str:
+    """Return in Markdown the two questions that the log put before the runs, and their answers.
+
+    Is the default's regret at most half of the first edition's?  And with what share of the epochs of random draws with
+    ASHA does it hand on what they have at their end: the epochs at which its regret first is as low as the
+    interquartile mean of theirs, as the median over repeats, over the median of theirs.
+    """
+    heads = ["trials", "regret of the default", "of the first edition", "ratio, asked 0.50 at most"]
+    heads += [f"epochs to the end of {name}" for name in RANDOM]
+    rows = [heads, ["---"] * len(heads)]
+    for trials, budget in replays.groupby("trials"):
+        ends = {name: group[group["last"]] for name, group in budget.groupby("method")}
+        if not {DEFAULT, REFERENCE} <= ends.keys():
+            continue
+        own, first = (float(interquartile_mean(ends[name]["regret"].to_numpy())) for name in (DEFAULT, REFERENCE))
+        row = [f"{trials}", f"{own * 100:.2f}", f"{first * 100:.2f}", f"{own / first:.2f}"]
+        row += [_share_of_epochs(budget, ends[name]) if name in ends else "" for name in RANDOM]
+        rows.append(row)
+    return _markdown(rows)
+
+
+def _share_of_epochs(budget: pd.DataFrame, theirs: pd.DataFrame) -> str:
+    target = float(interquartile_mean(theirs["regret"].to_numpy()))
+    own = budget[budget["method"] == DEFAULT]
+    reached = [float(run.loc[run["regret"] <= target, "epochs"].min()) for _, run in own.groupby("seed")]
+    epochs = float(np.median(np.nan_to_num(reached, nan=np.inf)))
+    whole = float(theirs["epochs"].median())
+    return f"{epochs:.0f} of {whole:.0f} ({epochs / whole:.0%})" if np.isfinite(epochs) else f"never, of {whole:.0f}"
 
 
 def _markdown(rows: list[list[str]]) -> str:
@@ -179,7 +212,7 @@ def draw_correlations(axes: Axes, found: pd.DataFrame, short: pd.DataFrame, titl
 
 
 def draw_regret(axes: Axes, replays: pd.DataFrame, methods: list[str], title: str) -> None:
-    """Draw the median regret against the epochs spent, of one number of trials."""
+    """Draw the median regret against the epochs spent, of one number of trials; a dot is a method's median end."""
     for method in methods:
         of = replays[replays["method"] == method]
         grid = np.arange(of["epochs"].min(), of["epochs"].max() + 1)
@@ -187,7 +220,11 @@ def draw_regret(axes: Axes, replays: pd.DataFrame, methods: list[str], title: st
             run.drop_duplicates("epochs", keep="last").set_index("epochs")["regret"].reindex(grid, method="ffill")
             for _, run in of.sort_values("epochs").groupby("seed")
         ]
-        axes.plot(grid, np.nanmedian(np.stack([path.to_numpy() for path in paths]), axis=0) * 100, label=method)
+        median = np.nanmedian(np.stack([path.to_numpy() for path in paths]), axis=0) * 100
+        (line,) = axes.plot(grid, median, label=method)
+        # Where half of the searches have ended.
+        ended = float(of.loc[of["last"], "epochs"].median())
+        axes.plot([ended], [float(np.interp(ended, grid, median))], "o", color=line.get_color())
     axes.set(title=title, xlabel="epochs spent", ylabel="points below the best of the space, median", ylim=(0.0, None))
     axes.legend()
 
@@ -232,6 +269,8 @@ def main(folder: Path = HERE) -> None:
     replays = pq.read_table(folder / "replays.parquet").to_pandas()
     parts = [f"{title}:\n\n{methods_table(standings(group))}" for title, group in _groups(replays)]
     write_between(readme, ("<!-- methods -->", "<!-- /methods -->"), "\n".join(parts))
+    answers = [f"{title}:\n\n{answers_table(group)}" for title, group in _groups(replays)]
+    write_between(readme, ("<!-- answers -->", "<!-- /answers -->"), "\n".join(answers))
     shown = replays[(replays["trials"] == SHOWN) & (replays["world"] == "gp") & (replays["slots"] == 2)]
     models = shown["model"].unique()
     figure, panels = plt.subplots(1, len(models), figsize=(10, 4), layout="constrained", squeeze=False)

@@ -10,6 +10,7 @@ from benchmarks.quality.draw import (
     JUDGES,
     REFERENCE,
     annealed,
+    answers_table,
     correlations,
     interquartile_mean,
     methods_table,
@@ -69,3 +70,22 @@ def test_shorter_schedules_are_compared_on_the_trainings_that_both_have() -> Non
     found = annealed(pd.DataFrame(rows).drop_duplicates(["number", "horizon", "epoch"]))
     assert found.loc[3].tolist() == pytest.approx([7, 1.0, -1.0])
     assert len(found) == 1
+
+
+def test_the_answers_are_a_ratio_of_regrets_and_a_share_of_epochs() -> None:
+    ends = {"first edition": (0.02, 300), "random, ASHA 1": (0.01, 100), "random, ASHA 3": (0.0005, 200)}
+    rows = [
+        {"method": method, "trials": 12, "seed": seed, "regret": regret, "epochs": epochs, "last": True}
+        for method, (regret, epochs) in ends.items()
+        for seed in range(4)
+    ]
+    for seed in range(4):
+        course = ((0.015, 20, False), (0.01, 40, False), (0.008, 90, True))
+        rows += [
+            {"method": "GP, ASHA 3", "trials": 12, "seed": seed, "regret": regret, "epochs": epochs, "last": last}
+            for regret, epochs, last in course
+        ]
+    last = answers_table(pd.DataFrame(rows)).strip().splitlines()[-1]
+    assert [cell.strip() for cell in last.strip("|").split("|")] == [
+        "12", "0.80", "2.00", "0.40", "40 of 100 (40%)", "never, of 200",
+    ]  # fmt: skip
