@@ -5,19 +5,16 @@ from __future__ import annotations
 import gzip
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 
 from tests.faults.harness import Run
-from tests.integration.conftest import tune
+from tests.integration.conftest import ROOT, tune
 from tune_fmnist import data, load
 from tune_fmnist.base.importing import imported
 from tune_fmnist.models.config import config_id, read_config
@@ -25,33 +22,9 @@ from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord
 
-ROOT = Path(__file__).parents[2]
 RESNET = ("--model", "resnet:ResNet")
 SHORT = ("--trials", "3", "--max-epochs", "2", "--scheduler", "fifo")
 RETRAIN = ("--confirm", "0", "--retrain-seeds", "1")
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the package lies, installed from its wheel, alone."""
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", ROOT, "--no-deps", "--no-build-isolation", "-w", folder], check=True)
-    (built,) = folder.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", built], check=True)
-    return folder / "site"
-
-
-@pytest.fixture
-def here(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the example in it, from which the installed package is run."""
-    shutil.copy(ROOT / "examples" / "resnet.py", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(wheel))
-    program = "import tune_fmnist; print(tune_fmnist.__file__)"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert Path(found.stdout.strip()).is_relative_to(wheel)
-    return tmp_path
 
 
 def idx(file: Path, array: NDArray[np.uint8]) -> None:

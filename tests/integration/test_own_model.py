@@ -1,9 +1,8 @@
-"""A network of the user's own, searched from a folder of the user's: killed, resumed, retrained, read and loaded."""
+"""A network of the user's own, from the installed package: searched, killed, resumed, retrained, read and loaded."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ from tune_fmnist.base.importing import imported
 from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "resnet.py"
 MODEL = ("--model", "resnet:ResNet")
 SMALL = ("--trials", "3", "--max-epochs", "2", "--limit-train", "600", "--seed", "3", "--scheduler", "fifo")
 
@@ -32,12 +30,10 @@ def said(module: str, *arguments: object) -> tuple[int, str]:
 
 
 def test_a_network_of_ones_own_is_searched_killed_resumed_and_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Path,
 ) -> None:
-    shutil.copy(EXAMPLE, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    paths = SearchPaths(tmp_path / "results" / "own")
-    run = Run(paths, (*MODEL, *SMALL, "--max-concurrent", "1", "--no-retrain"), tmp_path)
+    paths = SearchPaths(here / "results" / "own")
+    run = Run(paths, (*MODEL, *SMALL, "--max-concurrent", "1", "--no-retrain"), here)
     assert run.await_line(start="trial 0")
     run.process.kill()
     run.process.wait()
@@ -57,10 +53,10 @@ def test_a_network_of_ones_own_is_searched_killed_resumed_and_loaded(
     assert "give --model resnet:ResNet again" in line
     assert said("retrain", paths.folder, *MODEL, "--confirm", "0", "--retrain-seeds", "1") == (0, "")
     # What is only looked at needs no code of the user's.
-    (tmp_path / "resnet.py").rename(tmp_path / "away.py")
+    (here / "resnet.py").rename(here / "away.py")
     assert said("report", paths.folder) == (0, "")
     assert "resnet:ResNet with the defaults of its signature" in paths.page.read_text()
-    (tmp_path / "away.py").rename(tmp_path / "resnet.py")
+    (here / "away.py").rename(here / "resnet.py")
 
     rows = tables.read(paths.trials, tables.TRIALS).to_pylist()
     assert [row["number"] for row in rows] == [0, 1, 2]
@@ -76,22 +72,20 @@ def test_a_network_of_ones_own_is_searched_killed_resumed_and_loaded(
     assert not model.training
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
-    source = (tmp_path / "resnet.py").read_text()
-    (tmp_path / "resnet.py").write_text(source.replace("le=48)] = 16", "le=32)] = 16"))
+    source = (here / "resnet.py").read_text()
+    (here / "resnet.py").write_text(source.replace("le=48)] = 16", "le=32)] = 16"))
     status, line = said("search", *again, *MODEL)
     assert status == 2
     assert "the parameter 'width' of resnet:ResNet has changed since" in line
 
 
 def test_an_interrupted_search_of_one_slot_is_the_same_as_an_uninterrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Path,
 ) -> None:
-    shutil.copy(EXAMPLE, tmp_path)
-    monkeypatch.chdir(tmp_path)
     one = (*MODEL, *SMALL, "--max-concurrent", "1", "--no-retrain")
     assert said("search", *one, "--name", "whole")[0] == 0
-    paths = SearchPaths(tmp_path / "results" / "cut")
-    run = Run(paths, one, tmp_path)
+    paths = SearchPaths(here / "results" / "cut")
+    run = Run(paths, one, here)
     assert run.await_line(start="trial 0")
     run.process.kill()
     run.process.wait()
@@ -99,10 +93,10 @@ def test_an_interrupted_search_of_one_slot_is_the_same_as_an_uninterrupted_one(
     assert said("search", "--resume", "--name", "cut", *MODEL)[0] == 0
     columns = ["number", "epochs", "val_accuracy", "val_loss", "config_id"]
     whole, cut = (
-        tables.read(tmp_path / "results" / name / "trials.parquet", tables.TRIALS).select(columns).to_pylist()
+        tables.read(here / "results" / name / "trials.parquet", tables.TRIALS).select(columns).to_pylist()
         for name in ("whole", "cut")
     )
     assert whole == cut
-    record = json.loads((tmp_path / "results" / "cut" / "search.json").read_text())
+    record = json.loads((here / "results" / "cut" / "search.json").read_text())
     assert record["signature"]["width"] == {"default": 16, "maximum": 48, "minimum": 8, "type": "integer"}
     assert np.isfinite(whole[0]["val_loss"])
