@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
@@ -45,6 +46,7 @@ def accepted(command: str, *arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.faults
 def test_a_network_and_a_folder_of_ones_own_from_the_first_trial_to_the_loaded_model(
     here: Path, training: data.Images
 ) -> None:
