@@ -11,10 +11,17 @@ from tune_fmnist.models.config import BUILT_IN, Config, to_config
 from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, Parameter, Value
 
 INTEGERS = {
-    "ann": {"batch_size": (1, 4096), "shift": (0, 4), "hidden1": (1, 4096), "hidden2": (1, 4096)},
+    "ann": {
+        "batch_size": (1, 4096),
+        "shift": (0, 4),
+        "image_shift": (0, 4),
+        "hidden1": (1, 4096),
+        "hidden2": (1, 4096),
+    },
     "cnn": {
         "batch_size": (1, 4096),
         "shift": (0, 4),
+        "image_shift": (0, 4),
         "conv1_channels": (1, 512),
         "conv2_channels": (1, 512),
         "conv3_channels": (0, 512),
@@ -25,10 +32,17 @@ FLOATS: dict[str, tuple[float, float]] = {
     "learning_rate": (1e-9, 10.0),
     "weight_decay": (0.0, 1.0),
     "dropout": (0.0, 0.999),
+    "label_smoothing": (0.0, 0.999),
+    "average": (0.0, 1000.0),
+    "erasing": (0.0, 1.0),
 }
+DEPENDENT = {"momentum", "nesterov", "warm_up", "alternating_flip"}
+"""Settings that exist beside one value of another."""
 CHOICES: dict[str, list[Value]] = {
-    "schedule": ["constant", "cosine"],
+    "schedule": ["constant", "cosine", "one_cycle"],
     "flip": [False, True],
+    "spare_biases": [False, True],
+    "mirror": [False, True],
     "optimizer": ["adam", "sgd"],
 }
 
@@ -42,7 +56,12 @@ def configs(draw: st.DrawFn) -> Config:
     values |= {name: draw(st.sampled_from(choices)) for name, choices in CHOICES.items()}
     if values["optimizer"] == "sgd":
         values["momentum"] = draw(st.floats(0.0, 1.0, exclude_max=True))
-    assert values.keys() | {"model", "momentum"} == BUILT_IN[model].model_fields.keys()
+        values["nesterov"] = draw(st.booleans())
+    if values["schedule"] == "one_cycle":
+        values["warm_up"] = draw(st.floats(0.0, 1.0, exclude_max=True))
+    if values["flip"]:
+        values["alternating_flip"] = draw(st.booleans())
+    assert values.keys() | DEPENDENT | {"model"} == BUILT_IN[model].model_fields.keys()
     return to_config({"model": model, **values})
 
 

@@ -39,7 +39,7 @@ def test_trial_without_ray() -> None:
     ("values", "says"),
     [
         (["hiden1=3"], "--set: hiden1: unknown; did you mean hidden1?"),
-        (["conv1_channels=3"], "--set: conv1_channels: unknown; use one of batch_size, dropout, "),
+        (["conv1_channels=3"], "--set: conv1_channels: unknown; use one of alternating_flip, "),
         (["=3"], "--set: '=3' names no parameter; write KEY=VALUE"),
         (["hidden1"], "--set: hidden1: invalid value ''; must be a valid integer"),
         (["hidden1="], "--set: hidden1: invalid value ''; must be a valid integer"),

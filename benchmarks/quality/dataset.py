@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_fmnist.base.vocabulary import ModelName
-from tune_fmnist.models.config import BUILT_IN
+from tune_fmnist.models.config import BUILT_IN, later_settings
 
 SCHEMA_VERSION: Final = 1
 
@@ -29,7 +29,10 @@ Key = tuple[int, int, int]
 
 
 def schema(model: ModelName) -> pa.Schema:
-    """Return the columns of a family's curves, each with its description in its metadata."""
+    """Return the columns of a family's curves, each with its description in its metadata.
+
+    Settings that the recorded spaces do not have are at their defaults, and no columns.
+    """
     integer, real, text, truth = pa.int64(), pa.float64(), pa.string(), pa.bool_()
     columns = [
         ("number", integer, "place of the configuration in the fixed order; 0 is the baseline"),
@@ -58,6 +61,8 @@ def schema(model: ModelName) -> pa.Schema:
     ]
     kinds = {bool: truth, int: integer, float: real}
     for key, info in BUILT_IN[model].model_fields.items():
+        if key in later_settings(model):
+            continue
         kind = kinds.get(info.annotation, text) if isinstance(info.annotation, type) else text
         columns.append((f"config_{key}", kind, f"configuration: {key}"))
     return pa.schema([pa.field(name, kind, False, {"description": words}) for name, kind, words in columns])

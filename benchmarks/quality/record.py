@@ -15,8 +15,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +42,7 @@ from tune_fmnist.store.tables import config_columns, to_table
 from tune_fmnist.training import fit as training
 from tune_fmnist.training.device import DeviceImages, choose_precision, to_device
 from tune_fmnist.training.fit import EpochMetrics, State, predict, score
-from tune_fmnist.training.optimizer import Optimizer
+from tune_fmnist.training.optimizer import Optimizer, share_of_average
 from tune_fmnist.tuning.space import to_json
 
 CPU: Final = torch.device("cpu")
@@ -87,10 +86,7 @@ def halved(labels: NDArray[Any]) -> NDArray[np.intp]:
 
 
 class AveragedWeights(Optimizer):
-    """Weights whose exponential moving average is kept beside them.
-
-    The average is of the float32 vector, taken once after each step and corrected for its beginning as Adam's means
-    are: the weights before the first step have no part in it.
+    """Weights whose moving average is taken after each step, whatever the configuration says.
 
     Attributes:
         decay: how much of the average a step keeps, in (0, 1).
@@ -98,29 +94,17 @@ class AveragedWeights(Optimizer):
     """
 
     def __init__(self, model: nn.Module, config: Config, dtype: torch.dtype) -> None:
-        super().__init__(model, config, dtype)
+        super().__init__(model, config, dtype, averaged=True)
         self.model = model
         self.decay = decay(config)
         self.seconds = 0.0
-        self._average = torch.zeros_like(self._master)
         self._taken = 0
 
-    def step(self, output: Tensor, gradient: Tensor, learning_rate: float | Tensor) -> None:
-        super().step(output, gradient, learning_rate)
+    def average(self, share: float | Tensor) -> None:
         began = time.process_time()
         self._taken += 1
-        self._average.lerp_(self._master, (1 - self.decay) / (1 - self.decay**self._taken))
+        super().average(share_of_average(self.decay, self._taken))
         self.seconds += time.process_time() - began
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Let the model compute with the average, in its computing type, for the block."""
-        kept = self._copy.clone()
-        self._copy.copy_(self._average)
-        try:
-            yield
-        finally:
-            self._copy.copy_(kept)
 
 
 def decay(config: Config) -> float:
@@ -134,6 +118,7 @@ class _Recorder:
     def __init__(self, curve: Curve, validation: DeviceImages) -> None:
         self._curve, self._validation = curve, validation
         self.rows: list[dict[str, Any]] = []
+        self._columns = frozenset(schema(curve.config.model).names)  # type: ignore[arg-type]
         self._weights: AveragedWeights | None = None
         self._began = self._averaged = 0.0
 
@@ -170,7 +155,7 @@ class _Recorder:
                 "train_seconds": trained - self._began - averaging,
                 "average_seconds": averaging,
                 "eval_seconds": evaluated - trained,
-                **config_columns(curve.config),
+                **{key: value for key, value in config_columns(curve.config).items() if key in self._columns},
             }
         )
         self._averaged = weights.seconds

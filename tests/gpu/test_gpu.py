@@ -16,7 +16,11 @@ from tune_fmnist.training.fit import EpochMetrics, State, fit
 from tune_fmnist.workflow.search import search
 
 GPU = torch.device("cuda")
-CONFIGS: list[Config] = [Ann(dropout=0.2), Cnn(dropout=0.3, flip=True, batch_size=60, schedule="cosine")]
+CONFIGS: list[Config] = [
+    Ann(dropout=0.2),
+    Cnn(dropout=0.3, flip=True, batch_size=60, schedule="cosine"),
+    Ann(flip=True, alternating_flip=True, image_shift=1, erasing=0.25, average=0.5, label_smoothing=0.1, mirror=True),
+]
 
 
 def trained(config: Config, split: Split, epochs: int = 4) -> list[EpochMetrics]:

@@ -57,6 +57,7 @@ def test_the_average_of_the_weights_after_each_step(dtype: torch.dtype) -> None:
     for _ in range(5):
         output = model(torch.randn(8, 1, 28, 28, dtype=dtype))
         weights.step(output, torch.randn(8, 10, dtype=dtype), 0.1)
+        weights.average(0.0)
         taken.append(weights.state()["weights"].clone())
     assert weights.decay == pytest.approx(0.998**2)
     shares = weights.decay ** torch.arange(4, -1, -1)

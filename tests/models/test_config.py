@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import configs
 from tune_fmnist.base.errors import InputError
-from tune_fmnist.models.config import Ann, Cnn, Config, baseline, config_id, to_config
+from tune_fmnist.models.config import Ann, Cnn, Config, baseline, config_id, id_of, later_settings, to_config
 
 TRAINING = {
     "learning_rate": 1e-3,
@@ -20,7 +20,23 @@ TRAINING = {
     "schedule": "constant",
     "flip": False,
     "shift": 0,
+    "warm_up": 0.0,
+    "label_smoothing": 0.0,
+    "average": 0.0,
+    "alternating_flip": False,
+    "image_shift": 0,
+    "erasing": 0.0,
+    "nesterov": False,
+    "spare_biases": False,
+    "mirror": False,
 }
+BESIDE: dict[str, dict[str, Any]] = {
+    "momentum": {"optimizer": "sgd"},
+    "nesterov": {"optimizer": "sgd"},
+    "warm_up": {"schedule": "one_cycle"},
+    "alternating_flip": {"flip": True},
+}
+"""Values of other settings that a setting needs."""
 
 
 def test_defaults_are_the_baselines() -> None:
@@ -51,14 +67,23 @@ def test_equal_configurations_and_no_others_have_equal_names(first: Config, seco
 @pytest.mark.parametrize("family", [Ann, Cnn])
 def test_each_field_counts_in_the_name(family: type[Ann] | type[Cnn]) -> None:
     changes: dict[str, Any] = {key: 8 for key, value in family().model_dump().items() if type(value) is int}
-    changes |= {"shift": 2, "learning_rate": 2e-3, "weight_decay": 0.01, "dropout": 0.1}
-    changes |= {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine", "flip": True}
+    changes |= {"shift": 2, "image_shift": 2, "learning_rate": 2e-3, "weight_decay": 0.01, "dropout": 0.1}
+    changes |= {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine", "warm_up": 0.3}
+    changes |= {"label_smoothing": 0.1, "average": 0.5, "erasing": 0.25}
+    changes |= dict.fromkeys(("flip", "alternating_flip", "nesterov", "spare_biases", "mirror"), True)
     assert changes.keys() | {"model"} == family.model_fields.keys()
-    sgd = {"optimizer": "sgd"}
-    names = {
-        config_id(family(**({key: change} | (sgd if key == "momentum" else {})))) for key, change in changes.items()
-    }
-    assert len(names | {config_id(family())}) == len(changes) + 1
+    names = {config_id(family(**{key: change} | BESIDE.get(key, {}))) for key, change in changes.items()}
+    others = {config_id(family(**values)) for values in BESIDE.values()} | {config_id(family())}
+    assert len(names | others) == len(changes) + 2, "the optimizer and the flip are among the changes"
+
+
+@pytest.mark.parametrize("name", ["ann", "cnn", "somebodys:Own"])
+def test_a_setting_that_the_first_releases_did_not_have_leaves_old_names_as_they_were(name: str) -> None:
+    old = {"learning_rate": 0.01, "schedule": "cosine", "model": name, "hidden1": 8, "warm_up_of_mine": 0.0}
+    assert id_of(old | later_settings(name)) == id_of(old)
+    for key, default in later_settings(name).items():
+        other = "max" if isinstance(default, str) else True if default is False else 3
+        assert id_of(old | {key: other}) != id_of(old), key
 
 
 @given(configs())
@@ -111,6 +136,14 @@ def test_cannot_be_changed() -> None:
         ({"momentum": 0.9}, "momentum", "0.9"),
         ({"momentum": 0.9, "optimizer": "adam"}, "momentum", "0.9"),
         ({"momentum": 1.0, "optimizer": "sgd"}, "momentum", "1.0"),
+        ({"nesterov": True}, "nesterov", "True"),
+        ({"warm_up": 0.3, "schedule": "cosine"}, "warm_up", "0.3"),
+        ({"warm_up": 1.0, "schedule": "one_cycle"}, "warm_up", "1.0"),
+        ({"alternating_flip": True}, "alternating_flip", "True"),
+        ({"label_smoothing": 1.0}, "label_smoothing", "1.0"),
+        ({"erasing": 1.1}, "erasing", "1.1"),
+        ({"average": -1.0}, "average", "-1.0"),
+        ({"image_shift": 5}, "image_shift", "5"),
         ({"model": "cnn", "conv1_channels": 0}, "conv1_channels", "0"),
         ({"model": "cnn", "conv3_channels": 513}, "conv3_channels", "513"),
         ({"model": "rnn"}, "model", "'rnn'"),
@@ -135,8 +168,11 @@ def test_gate_names_key_value_and_hint_in_one_line(values: dict[str, Any], key: 
     [
         ({"hiden1": 64}, "some.json: hiden1: unknown; did you mean hidden1?"),
         ({"learning-rate": 0.1}, "some.json: learning-rate: unknown; did you mean learning_rate?"),
-        ({"conv1_channels": 64}, "some.json: conv1_channels: unknown; use one of batch_size, dropout, flip, hidden1, "),
-        ({"model": "cnn", "hidden1": 64}, "some.json: hidden1: unknown; use one of batch_size, conv1_channels, "),
+        (
+            {"conv1_channels": 64},
+            "some.json: conv1_channels: unknown; use one of alternating_flip, average, batch_size, ",
+        ),
+        ({"model": "cnn", "hidden1": 64}, "some.json: hidden1: unknown; use one of alternating_flip, average, "),
     ],
 )
 def test_gate_names_the_nearest_key_to_an_unknown_one(values: dict[str, Any], line: str) -> None:
@@ -154,6 +190,9 @@ def test_gate_names_the_nearest_key_to_an_unknown_one(values: dict[str, Any], li
         ({"dropout": 1.0}, "dropout: invalid value 1.0; must be less than 1"),
         ({"optimizer": "adamw"}, "optimizer: invalid value 'adamw'; must be 'adam' or 'sgd'"),
         ({"momentum": 0.9}, "momentum: invalid value 0.9; use 0, or optimizer 'sgd' instead of 'adam'"),
+        ({"nesterov": True}, "nesterov: invalid value True; use false, or optimizer 'sgd' instead of 'adam'"),
+        ({"warm_up": 0.3}, "warm_up: invalid value 0.3; use 0, or schedule 'one_cycle' instead of 'constant'"),
+        ({"alternating_flip": True}, "alternating_flip: invalid value True; use false, or flip true"),
     ],
 )
 def test_gate_says_what_a_value_must_be(values: dict[str, Any], line: str) -> None:

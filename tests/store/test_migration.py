@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from optuna.storages import JournalStorage
@@ -18,7 +19,7 @@ from tests.records import make_job, make_result
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.base.vocabulary import MODELS, STATUSES
-from tune_fmnist.models.config import BUILT_IN, baseline, config_id, read_config, to_config
+from tune_fmnist.models.config import BUILT_IN, baseline, config_id, later_settings, read_config, to_config
 from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import ranked
@@ -131,6 +132,11 @@ def test_the_tables_are_read_as_version_2(name: str, paths: SearchPaths) -> None
         assert after[column].to_pylist() == before[column].to_pylist(), column
     assert set(after["search_id"].to_pylist()) == {record.search_id}
     new = set(after.column_names) - set(before.column_names) - {"search_id"}
+    if name in ("trials", "retrains"):
+        later = later_settings(record.model)
+        new -= {f"config_{key}" for key in later_settings("ann") | later_settings("cnn")}
+        for key, default in later.items():
+            assert set(after[f"config_{key}"].to_pylist()) == {default}, key
     if name == "trials":
         expected = {"origin", "audited_at", "score", "max_epochs", "train_size", "split_hash", "parameters", "dataset"}
         assert new == expected
@@ -199,6 +205,24 @@ def test_the_tables_go_on_as_version_2(paths: SearchPaths) -> None:
     assert tables.read(paths.epochs, tables.EPOCHS).num_rows == epochs + 1
     for file in (paths.trials, paths.epochs):
         assert pq.read_schema(file).metadata[b"schema_version"] == b"2"
+
+
+@pytest.mark.parametrize("version", [b"1", b"2"])
+def test_settings_that_a_table_lacks_are_at_their_defaults_in_its_familys_rows(
+    version: bytes, paths: SearchPaths
+) -> None:
+    table, record = pq.read_table(paths.trials), SearchRecord.read(paths)
+    if version == b"2":
+        table = tables.read(paths.trials, tables.TRIALS)
+        table = table.drop_columns([f"config_{key}" for key in later_settings("ann") | later_settings("cnn")])
+    # A table of one network of the user's own, which has none of the families' own settings.
+    model = pa.array(["somebodys:Own"] * len(table))
+    own = table.set_column(table.column_names.index("config_model"), table.schema.field("config_model"), model)
+    for name, of in ((record.model, table), ("somebodys:Own", own)):
+        pq.write_table(of.replace_schema_metadata({b"schema_version": version}), paths.trials)
+        read = tables.read(paths.trials, tables.TRIALS)
+        for key in later_settings("ann") | later_settings("cnn"):
+            assert set(read[f"config_{key}"].to_pylist()) == {later_settings(name).get(key)}, key
 
 
 def test_the_study_goes_on(paths: SearchPaths) -> None:

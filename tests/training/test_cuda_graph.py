@@ -22,6 +22,8 @@ CONFIGS: list[Config] = [
     Cnn(conv1_channels=4, conv2_channels=4, dense_units=16, learning_rate=2**-9, batch_size=100),
     Ann(optimizer="sgd", momentum=0.5, learning_rate=2**-6, batch_size=700),
     Ann(learning_rate=2.0**100, batch_size=4),
+    Ann(learning_rate=2**-10, average=0.5, flip=True, alternating_flip=True, image_shift=1, erasing=0.5, mirror=True),
+    Cnn(conv1_channels=4, conv2_channels=4, learning_rate=2**-9, label_smoothing=0.1, spare_biases=True),
 ]
 
 

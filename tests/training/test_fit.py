@@ -17,7 +17,7 @@ from tune_fmnist.data.images import Images, Split
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.networks import build
 from tune_fmnist.store.checkpoints import Checkpoints
-from tune_fmnist.training.augmentation import augment
+from tune_fmnist.training.augmentation import Augmentation
 from tune_fmnist.training.device import DeviceImages, choose_precision, to_device, use_device
 from tune_fmnist.training.fit import EpochMetrics, State, fit, predict, score
 
@@ -269,12 +269,13 @@ def test_seeds_equal_in_their_low_bits_draw_other_weights(training: Images) -> N
 def test_augmentation_mirrors_half_of_the_images_and_moves_them(small_split: Split) -> None:
     images = on_cpu(small_split.train).images
     torch.manual_seed(0)
-    mirrored = augment(images, Ann(flip=True))
+    places = torch.arange(len(images))
+    mirrored = Augmentation(Ann(flip=True), images)(images, places)
     same = (mirrored == images).flatten(1).all(1)
     flipped = (mirrored == images.flip(3)).flatten(1).all(1)
     assert (same | flipped).all()
     assert flipped.float().mean().item() == pytest.approx(0.5, abs=0.05)
-    shifts = {_shift_of(augment(images, Ann(shift=2)), images) for _ in range(60)}
+    shifts = {_shift_of(Augmentation(Ann(shift=2), images)(images, places), images) for _ in range(60)}
     assert len(shifts) > 15
     assert all(abs(down) <= 2 and abs(right) <= 2 for down, right in shifts)
 

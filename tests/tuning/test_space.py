@@ -204,7 +204,7 @@ MISTAKES = {
     "unknown parameter": (
         'hiden1 = { type = "int", low = 1, high = 3 }',
         "parameters.hiden1",
-        "ann has no parameter 'hiden1'; use one of batch_size, ",
+        "ann has no parameter 'hiden1'; use one of alternating_flip, ",
     ),
     "the other family's": ('conv1_channels = { type = "int", low = 1, high = 3 }', "parameters.conv1_channels", "ann"),
     "the model": ('model = { type = "categorical", choices = ["ann"] }', "parameters.model", "'model'"),
@@ -280,7 +280,7 @@ MISTAKES = {
     "unknown fixed": (
         f"{HIDDEN}\n[fixed]\nhiden2 = 64",
         "fixed.hiden2",
-        "ann has no parameter 'hiden2'; use one of batch_size, ",
+        "ann has no parameter 'hiden2'; use one of alternating_flip, ",
     ),
     "fixed out of range": (
         f"{HIDDEN}\n[fixed]\ndropout = 2.0",

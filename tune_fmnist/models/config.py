@@ -6,6 +6,7 @@ of every search.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -31,6 +32,9 @@ Units = Annotated[int, Field(ge=1, le=4096)]
 Channels = Annotated[int, Field(ge=1, le=512)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 
+_LATER: Final[dict[str, Any]] = {"later": True}
+"""Marks a setting that the first releases did not have: their configurations have it at its default."""
+
 
 class Strict(BaseModel):
     """Frozen values of exactly the declared types: no unknown key, no NaN, no conversion."""
@@ -47,9 +51,20 @@ class Config(Strict):
         optimizer: ``adam`` (betas 0.9 and 0.999) or ``sgd``.
         momentum: of SGD, in [0, 1); 0 under Adam.
         weight_decay: decoupled from the gradient under Adam (Loshchilov & Hutter 2019), 0 or more.
-        schedule: ``constant``, or ``cosine`` to zero over the search's longest trial (Loshchilov & Hutter 2017).
+        schedule: ``constant``, or to zero over the search's longest trial: ``cosine`` (Loshchilov & Hutter 2017), or
+            ``one_cycle``, which rises in a line first (Smith & Topin 2019).
         flip: mirror each training image left to right with probability one half.
         shift: move each training batch by up to this many pixels each way, 0 to 4.
+        warm_up: share of ``one_cycle`` in which the learning rate rises, in [0, 1); 0 under other schedules.
+        label_smoothing: share of a target that all classes have alike (Szegedy et al. 2016), in [0, 1).
+        average: half-life in epochs of a moving average of the weights, which is what is evaluated and saved; 0, the
+            default, evaluates the weights of the last step.
+        alternating_flip: with ``flip``, mirror each image in every other epoch instead (Jordan 2024).
+        image_shift: move each training image by itself by up to this many pixels each way, 0 to 4.
+        erasing: probability that a rectangle of a training image is painted over (Zhong et al. 2020).
+        nesterov: let SGD's momentum look ahead.
+        spare_biases: no weight decay for biases and norms, which are the parameters of one dimension.
+        mirror: a model's logits are the means of those of an image and of its mirror image, outside of training.
         model: the family.
     """
 
@@ -58,9 +73,18 @@ class Config(Strict):
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
     weight_decay: float = Field(default=0.0, ge=0.0)
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     flip: bool = False
     shift: int = Field(default=0, ge=0, le=4)
+    warm_up: float = Field(default=0.0, ge=0.0, lt=1.0, json_schema_extra=_LATER)
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0, json_schema_extra=_LATER)
+    average: float = Field(default=0.0, ge=0.0, le=1000.0, json_schema_extra=_LATER)
+    alternating_flip: bool = Field(default=False, json_schema_extra=_LATER)
+    image_shift: int = Field(default=0, ge=0, le=4, json_schema_extra=_LATER)
+    erasing: float = Field(default=0.0, ge=0.0, le=1.0, json_schema_extra=_LATER)
+    nesterov: bool = Field(default=False, json_schema_extra=_LATER)
+    spare_biases: bool = Field(default=False, json_schema_extra=_LATER)
+    mirror: bool = Field(default=False, json_schema_extra=_LATER)
     model: str
 
     @field_validator("momentum")
@@ -70,6 +94,27 @@ class Config(Strict):
         if momentum and known.data.get("optimizer", "sgd") != "sgd":
             raise ValueError(f"use 0, or optimizer 'sgd' instead of {known.data['optimizer']!r}")
         return momentum
+
+    @field_validator("nesterov")
+    @classmethod
+    def _nesterov_belongs_to_sgd(cls, nesterov: bool, known: ValidationInfo) -> bool:
+        if nesterov and known.data.get("optimizer", "sgd") != "sgd":
+            raise ValueError(f"use false, or optimizer 'sgd' instead of {known.data['optimizer']!r}")
+        return nesterov
+
+    @field_validator("warm_up")
+    @classmethod
+    def _warm_up_belongs_to_one_cycle(cls, warm_up: float, known: ValidationInfo) -> float:
+        if warm_up and known.data.get("schedule", "one_cycle") != "one_cycle":
+            raise ValueError(f"use 0, or schedule 'one_cycle' instead of {known.data['schedule']!r}")
+        return warm_up
+
+    @field_validator("alternating_flip")
+    @classmethod
+    def _alternating_belongs_to_flip(cls, alternating: bool, known: ValidationInfo) -> bool:
+        if alternating and not known.data.get("flip", True):
+            raise ValueError("use false, or flip true")
+        return alternating
 
 
 class Ann(Config):
@@ -160,6 +205,16 @@ def read_values(file: Path) -> dict[str, Any]:
     return values
 
 
+@functools.cache
+def later_settings(model: str) -> dict[str, Any]:
+    """Return a family's settings that the first releases did not have, with their defaults.
+
+    A network of the user's own shares those of the training.
+    """
+    fields = BUILT_IN.get(model, Config).model_fields
+    return {name: info.default for name, info in fields.items() if info.json_schema_extra == _LATER}
+
+
 def config_id(config: Config) -> str:
     """Return the configuration's name: 12 hexadecimal digits of the SHA-256 of its canonical JSON.
 
@@ -169,8 +224,13 @@ def config_id(config: Config) -> str:
 
 
 def id_of(values: Mapping[str, Any]) -> str:
-    """Return the name of the configuration with these values, which may be of a family that is not known here."""
+    """Return the name of the configuration with these values, which may be of a family that is not known here.
+
+    A setting that the first releases did not have counts where it is not at its default, so that old names stay.
+    """
+    later = later_settings(values["model"])
+    told = {key: value for key, value in values.items() if key not in later or value != later[key]}
     # -0.0 equals 0.0; their sum is 0.0.
-    same = {key: value + 0.0 if isinstance(value, float) else value for key, value in values.items()}
+    same = {key: value + 0.0 if isinstance(value, float) else value for key, value in told.items()}
     canonical = json.dumps(same, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

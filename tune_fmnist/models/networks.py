@@ -81,7 +81,31 @@ def computes_in_copy(network: nn.Module) -> bool:
     A network of a user may have layers that cannot, or that keep running means: its weights and inputs stay float32,
     and PyTorch's autocast chooses the type of each operation.
     """
-    return isinstance(network, AnnModel | CnnModel)
+    return isinstance(network.network if isinstance(network, Mirrored) else network, AnnModel | CnnModel)
+
+
+class Mirrored(nn.Module):
+    """A network whose logits, outside of training, are the means of those of an image and of its mirror image.
+
+    Attributes:
+        network: the network itself.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        if self.training:
+            return logits
+        mirrored: Tensor = self.network(images.flip(-1))
+        return (logits.float() + mirrored.float()) / 2
+
+
+def judged(network: nn.Module, config: Config) -> nn.Module:
+    """Return a network of ``config`` as it is evaluated and used."""
+    return Mirrored(network) if config.mirror else network
 
 
 def load_trained(folder: Path) -> nn.Module:
@@ -98,4 +122,4 @@ def restored(config: Config, shape: DataShape, weights: Arrays) -> nn.Module:
     """Return a network of ``config`` with these weights, in evaluation mode."""
     model = build(config, shape)
     model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
-    return model.eval()
+    return judged(model, config).eval()

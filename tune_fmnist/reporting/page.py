@@ -19,6 +19,7 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.metrics import class_accuracy, confusion
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED
+from tune_fmnist.models.config import later_settings
 from tune_fmnist.reporting import edges, stops, verdicts, wording
 from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.figures import confusion as confusion_figure
@@ -170,7 +171,11 @@ def _trial_table(results: Results) -> dict[str, Any]:
     ]
     varying = [name for name in columns if trials[name].nunique(dropna=False) > 1]
     shown = ranked[(ranked["number"] == 0) | ranked["number"].isin(ranked["number"][:TOP_TRIALS])]
-    same = [f"{_setting(name)} {plain(rows_of(trials[:1])[0][name])}" for name in columns if name not in varying]
+    off = {f"config_{name}": value for name, value in later_settings(results.record.model).items()}
+    alike = {name: row[name] for row in rows_of(trials[:1]) for name in columns if name not in varying}
+    same = [
+        f"{_setting(name)} {plain(value)}" for name, value in alike.items() if name not in off or value != off[name]
+    ]
     return {
         "rows": [row | {"cells": [plain(row[name]) for name in varying]} for row in rows_of(shown)],
         "top": min(TOP_TRIALS, len(ranked)),

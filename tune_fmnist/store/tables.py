@@ -1,10 +1,11 @@
 """The Parquet tables of a search: their Arrow schemas, and how they are checked, written and read.
 
 Each schema serves both families, so that ``results/*/trials.parquet`` reads as one table: a ``config_*`` column that
-the row's family does not have is null.  A network of the user's own adds columns of its own at the end.  A
-column's description stands in its field's metadata under ``description``.  The file's metadata hold the schema version
-under ``schema_version``, the classes' names, in order, under ``classes``, a checksum of the whole file under
-``checksum``; each page of values has its own, which any reader can verify.
+the row's family does not have is null.  One that a table of an earlier release lacks is read as the setting's default.
+A network of the user's own adds columns of its own at the end.  A column's
+description stands in its field's metadata under ``description``.  The file's metadata hold the schema version under
+``schema_version``, the classes' names, in order, under ``classes``, a checksum of the whole file under ``checksum``;
+each page of values has its own, which any reader can verify.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import SCHEMA_VERSION, check_version, publish
 from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import ORIGINS, STATUSES
-from tune_fmnist.models.config import BUILT_IN, Config
+from tune_fmnist.models.config import BUILT_IN, Config, later_settings
 from tune_fmnist.store.migration import table_from_version_1
 
 _VERSION_KEY: Final = b"schema_version"
@@ -45,7 +46,7 @@ def _config_fields() -> list[pa.Field]:
     for config in BUILT_IN.values():
         for key, info in config.model_fields.items():
             owners = [name for name, other in BUILT_IN.items() if key in other.model_fields]
-            fields[f"config_{key}"] = _config_field(key, info, owners, optional=len(owners) < len(BUILT_IN))
+            fields[f"config_{key}"] = _config_field(key, info, owners, optional=key not in Config.model_fields)
     return list(fields.values())
 
 
@@ -304,6 +305,7 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     check_version(version, oldest=1, newest=SCHEMA_VERSION, file=path, key="schema_version")
+    table = _with_later_settings(table, schema)
     if version == 1:
         table = table_from_version_1(table, schema, path)
     for name in schema.names:
@@ -315,6 +317,19 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
         return checked(table.select(found.names).cast(found), found)
     except (pa.ArrowException, ValueError) as error:
         raise _unreadable(path, error) from None
+
+
+def _with_later_settings(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the settings that the release that wrote it did not have, at their defaults."""
+    if table.column_names.count("config_model") != 1:
+        return table
+    defaults = [later_settings(model) for model in table["config_model"].to_pylist()]
+    for name in {key for model in BUILT_IN for key in later_settings(model)}:
+        field = f"config_{name}"
+        if field in schema.names and field not in table.column_names:
+            column = pa.array([values.get(name) for values in defaults], schema.field(field).type)
+            table = table.append_column(schema.field(field), column)
+    return table
 
 
 def _with_columns_of(schema: pa.Schema, found: pa.Schema) -> pa.Schema:

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""A training step: places of images (n,) int64, one-hot targets (n, classes), learning rate (); returns logits."""
+"""A training step: places of images (n,) int64, their targets (n, classes), its pace (2,); returns logits (n, classes).
+
+The pace is the learning rate, and the share of the step's weights in their average.
+"""
 
 _WARM_UP = 3
 """Steps before the capture: libraries choose their kernels and allocate in the first ones, which cannot be captured."""
@@ -21,7 +24,7 @@ _WARM_UP = 3
 class CapturedSteps:
     """Runs ``count`` steps of ``batch_size`` images, an epoch of whole batches, without the processor between them.
 
-    The tensors of a graph have fixed places, so that an epoch's order, targets and learning rates are copied into this
+    The tensors of a graph have fixed places, so that an epoch's order, targets and paces are copied into this
     object's, and a counter on the device says which batch is next.  The steps before the capture are real ones: the
     captured step itself is recorded and not run.  Random numbers come from PyTorch's generator, which counts on through
     replays as it would through calls, and may be seeded between epochs.
@@ -39,23 +42,23 @@ class CapturedSteps:
         self._range = torch.arange(batch_size, device=device)
         self._order = torch.zeros(count * batch_size, dtype=torch.int64, device=device)
         self._targets = torch.zeros(count * batch_size, classes, device=device)
-        self._rates = torch.zeros(count, device=device)
+        self._paces = torch.zeros(count, 2, device=device)
         self._next = torch.zeros(1, dtype=torch.int64, device=device)
         self._logits = torch.zeros(count * batch_size, classes, device=device)
         self._replay: Callable[[], None] | None = None
 
-    def run(self, order: Tensor, targets: Tensor, rates: Tensor, stop: Callable[[int, Tensor], bool]) -> Tensor:
+    def run(self, order: Tensor, targets: Tensor, paces: Tensor, stop: Callable[[int, Tensor], bool]) -> Tensor:
         """Train an epoch; return the logits (n, classes), float32, of the images of all steps that were run.
 
         Args:
             order: places of the images, (count * batch_size or more,) int64; what is beyond is not looked at.
-            targets: theirs, one-hot, (the same, classes).
-            rates: each step's learning rate, (count or more,).
+            targets: theirs, the probability of each class, (the same, classes).
+            paces: each step's learning rate and share of the average, (count or more, 2).
             stop: asked after each step, with its number and its logits, whether to end the epoch there.
         """
         self._order.copy_(order[: len(self._order)])
         self._targets.copy_(targets[: len(self._targets)])
-        self._rates.copy_(rates[: self.count])
+        self._paces.copy_(paces[: self.count])
         self._next.zero_()
         size = len(self._range)
         for done in range(self.count):
@@ -74,7 +77,7 @@ class CapturedSteps:
         logits = self._step(
             self._order.index_select(0, places),
             self._targets.index_select(0, places),
-            self._rates.index_select(0, self._next).squeeze(0),
+            self._paces.index_select(0, self._next).squeeze(0),
         )
         self._logits.index_copy_(0, places, logits.float())
         self._next.add_(1)

@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.models.config import Config
-from tune_fmnist.models.networks import build, computes_in_copy
-from tune_fmnist.training.augmentation import augment
+from tune_fmnist.models.networks import build, computes_in_copy, judged
+from tune_fmnist.training.augmentation import Augmentation
 from tune_fmnist.training.cuda_graph import CapturedSteps
 from tune_fmnist.training.device import DeviceImages, autocast
-from tune_fmnist.training.optimizer import Optimizer
+from tune_fmnist.training.optimizer import Optimizer, share_of_average
 
 EVAL_BATCH = 500
 """Images per forward pass in validation and test: larger ones leave the processor's cache (measured, 200 to 4000)."""
@@ -31,7 +31,8 @@ _CHECK_EVERY = 100
 
 
 State = dict[str, Tensor]
-"""What a training resumes from: the weights and the optimizer's memory, float32, each as one vector, and buffers."""
+"""What a training resumes from: the weights, their average if it is taken, and the optimizer's memory, float32, each as
+one vector, and buffers."""
 
 _BUFFER = "buffer."
 """Before the name of a buffer of the network, such as a batch norm's running mean."""
@@ -59,7 +60,10 @@ class EpochMetrics(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A trained model, in evaluation mode, the result of its last epoch, and how many parameters were trained."""
+    """A trained model, in evaluation mode, the result of its last epoch, and how many parameters were trained.
+
+    Its weights are the averaged ones if the configuration asks for an average.
+    """
 
     model: nn.Module
     last: EpochMetrics
@@ -110,19 +114,21 @@ def fit(
             buffer.copy_(torch.as_tensor(state[name]))
     steps_per_epoch = math.ceil(len(train.labels) / config.batch_size)
     loop = _EpochLoop(config, model, optimizer, train)
+    decay = 0.5 ** (1 / (config.average * steps_per_epoch)) if config.average else 0.0
     for epoch in range(after + 1, epochs + 1):
         started = time.perf_counter()
         torch.manual_seed(derived_seed(seed, epoch))
         first_step = (epoch - 1) * steps_per_epoch
-        rates = [
-            _learning_rate(config, step, horizon * steps_per_epoch)
+        paces = [
+            (_learning_rate(config, step, horizon * steps_per_epoch), share_of_average(decay, step + 1))
             for step in range(first_step, first_step + steps_per_epoch)
         ]
-        loss, accuracy = loop.run(rates)
+        loss, accuracy = loop.run(epoch, paces)
         trained = time.perf_counter()
         val_loss, val_accuracy = math.nan, math.nan
         if validation is not None:
-            logits = predict(model, validation)
+            with optimizer.averaged():
+                logits = predict(judged(model, config), validation)
             val_loss, val_accuracy = score(logits, validation.labels)
             on_validation(logits)
         metrics = EpochMetrics(
@@ -131,7 +137,7 @@ def fit(
             train_accuracy=accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
-            learning_rate=rates[-1],
+            learning_rate=paces[-1][0],
             train_seconds=trained - started,
             eval_seconds=time.perf_counter() - trained,
         )
@@ -179,7 +185,10 @@ def score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
 def _learning_rate(config: Config, step: int, horizon_steps: int) -> float:
     if config.schedule == "constant":
         return config.learning_rate
-    return config.learning_rate * (1 + math.cos(math.pi * step / horizon_steps)) / 2
+    rising = config.warm_up * horizon_steps
+    if step < rising:
+        return config.learning_rate * (step + 1) / (rising + 1)
+    return config.learning_rate * (1 + math.cos(math.pi * (step - rising) / (horizon_steps - rising))) / 2
 
 
 class _EpochLoop:
@@ -187,6 +196,7 @@ class _EpochLoop:
 
     def __init__(self, config: Config, model: nn.Module, optimizer: Optimizer, train: DeviceImages) -> None:
         self._config, self._model, self._optimizer, self._train = config, model, optimizer, train
+        self._augmentation = Augmentation(config, train.images)
         whole = len(train.labels) // config.batch_size
         captured = whole > 0 and _can_be_captured(config, train.images.device) and computes_in_copy(model)
         device = train.images.device
@@ -194,8 +204,12 @@ class _EpochLoop:
             CapturedSteps(self._step, whole, config.batch_size, train.classes, device) if captured else None
         )
 
-    def run(self, rates: list[float]) -> tuple[float, float]:
-        """Train one epoch, one learning rate per step, or until the loss is no longer finite.
+    def run(self, epoch: int, paces: list[tuple[float, float]]) -> tuple[float, float]:
+        """Train one epoch, or until the loss is no longer finite.
+
+        Args:
+            epoch: from 1.
+            paces: each step's learning rate, and share in the average of the weights.
 
         Returns:
             The mean loss and the accuracy over the epoch's steps.
@@ -204,36 +218,41 @@ class _EpochLoop:
         order = torch.randperm(len(self._train.labels), device=self._train.labels.device)
         labels = self._train.labels[order]
         targets = functional.one_hot(labels, self._train.classes).float()
+        if smoothing := self._config.label_smoothing:
+            targets.mul_(1 - smoothing).add_(smoothing / targets.shape[1])
+        self._augmentation.begin(epoch)
         logits: list[Tensor] = []
         done = steps = 0
         if self._captured is not None:
-            logits.append(self._captured.run(order, targets, torch.tensor(rates, device=order.device), _diverged))
+            logits.append(self._captured.run(order, targets, torch.tensor(paces, device=order.device), _diverged))
             done, steps = len(logits[0]), self._captured.count
         size = self._config.batch_size
         if done == steps * size:
-            # Where nothing is left, the split gives one empty batch, for which there is no rate.
+            # Where nothing is left, the split gives one empty batch, for which there is no pace.
             batches = zip(
-                rates[steps:], torch.split(order[done:], size), torch.split(targets[done:], size), strict=False
+                paces[steps:], torch.split(order[done:], size), torch.split(targets[done:], size), strict=False
             )
-            for step, (rate, batch, of_batch) in enumerate(batches):
+            for step, (pace, batch, of_batch) in enumerate(batches):
                 if len(batch) == 1 < size and not computes_in_copy(self._model):
                     # A batch norm cannot train on one image.
                     break
-                logits.append(self._step(batch, of_batch, rate))
+                logits.append(self._step(batch, of_batch, pace))
                 if _diverged(step, logits[-1]):
                     break
         seen = torch.cat(logits).float()
         return score(seen, labels[: len(seen)])
 
-    def _step(self, batch: Tensor, targets: Tensor, rate: float | Tensor) -> Tensor:
+    def _step(self, batch: Tensor, targets: Tensor, pace: tuple[float, float] | Tensor) -> Tensor:
+        rate, share = pace
         images = self._train.images.index_select(0, batch)
-        if self._config.flip or self._config.shift:
-            images = augment(images, self._config)
+        if self._augmentation.is_needed:
+            images = self._augmentation(images, batch)
         output = forward(self._model, images)
         logits: Tensor = output.detach()
         # The gradient of the mean cross entropy, written out: through autograd it takes a tenth of the ANN's step.
         gradient = torch.softmax(logits, 1, dtype=torch.float32).sub_(targets).div_(len(batch))
         self._optimizer.step(output, gradient.to(output.dtype), rate)
+        self._optimizer.average(share)
         return logits
 
 
