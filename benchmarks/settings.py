@@ -1,4 +1,4 @@
-"""What a step costs with each training setting on, against the baseline's: ``python -m benchmarks.settings``.
+"""What a step costs with each setting on, against the baseline's: ``python -m benchmarks.settings``.
 
 All variants train on the same made-up images, on one thread, in turns.  A figure is the median, over the turns, of the
 processor time of a variant over that of the baseline in the same turn; building the model counts as well.  The first
@@ -38,13 +38,30 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
 }
 
+LAYERS: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "ann": {
+        "a third layer": {"hidden3": 128},
+        "batch_norm": {"batch_norm": True},
+        "skip": {"skip": True},
+    },
+    "cnn": {
+        "batch_norm": {"batch_norm": True},
+        "kernel_size 5": {"kernel_size": 5},
+        "convolutions 2": {"convolutions": 2},
+        "the same, residual": {"convolutions": 2, "residual": True},
+        "head average": {"head": "average"},
+        "head max": {"head": "max"},
+    },
+}
+"""Settings of each family."""
+
 
 def measure(model: str, turns: int = TURNS) -> dict[str, float]:
     """Return each variant's time over the baseline's."""
     count = STEPS[model] * 64
     images = (torch.rand(count, 1, 28, 28) * 2 - 1).to(getattr(torch, choose_precision(torch.device("cpu"))))
     data = DeviceImages(images, torch.randint(0, 10, (count,)), 10)
-    configs = {name: to_config({"model": model, **changes}) for name, changes in SETTINGS.items()}
+    configs = {name: to_config({"model": model, **changes}) for name, changes in (SETTINGS | LAYERS[model]).items()}
     ratios: dict[str, list[float]] = {name: [] for name in configs}
     for _ in range(turns + 1):
         base = _train(to_config({"model": model}), data)
@@ -62,8 +79,8 @@ def main() -> None:
     torch.set_num_threads(1)
     found = {model: measure(model) for model in STEPS}
     table = Table("", *found, title=f"processor time over the baseline's, one thread, torch {torch.__version__}")
-    for name in SETTINGS:
-        table.add_row(name, *(f"{ratios[name]:.2f}" for ratios in found.values()))
+    for name in {key: None for ratios in found.values() for key in ratios}:
+        table.add_row(name, *(f"{ratios[name]:.2f}" if name in ratios else "" for ratios in found.values()))
     Console().print(table)
 
 

@@ -16,7 +16,9 @@ INTEGERS = {
         "shift": (0, 4),
         "image_shift": (0, 4),
         "hidden1": (1, 4096),
-        "hidden2": (1, 4096),
+        "hidden2": (0, 4096),
+        "hidden3": (0, 4096),
+        "hidden4": (0, 4096),
     },
     "cnn": {
         "batch_size": (1, 4096),
@@ -25,6 +27,8 @@ INTEGERS = {
         "conv1_channels": (1, 512),
         "conv2_channels": (1, 512),
         "conv3_channels": (0, 512),
+        "conv4_channels": (0, 512),
+        "convolutions": (1, 3),
         "dense_units": (1, 4096),
     },
 }
@@ -45,6 +49,15 @@ CHOICES: dict[str, list[Value]] = {
     "mirror": [False, True],
     "optimizer": ["adam", "sgd"],
 }
+OF_FAMILY: dict[str, dict[str, list[Value]]] = {
+    "ann": {"skip": [False, True]},
+    "cnn": {
+        "conv2_pool": [False, True],
+        "residual": [False, True],
+        "kernel_size": [3, 5],
+        "head": ["dense", "average", "max"],
+    },
+}
 
 
 @st.composite
@@ -53,7 +66,8 @@ def configs(draw: st.DrawFn) -> Config:
     model = draw(st.sampled_from(MODELS))
     values: dict[str, Any] = {name: draw(st.integers(*bounds)) for name, bounds in INTEGERS[model].items()}
     values |= {name: draw(st.floats(*bounds)) for name, bounds in FLOATS.items()}
-    values |= {name: draw(st.sampled_from(choices)) for name, choices in CHOICES.items()}
+    values |= {name: draw(st.sampled_from(choices)) for name, choices in (CHOICES | OF_FAMILY[model]).items()}
+    values["batch_norm"] = values["batch_size"] > 1 and draw(st.booleans())
     if values["optimizer"] == "sgd":
         values["momentum"] = draw(st.floats(0.0, 1.0, exclude_max=True))
         values["nesterov"] = draw(st.booleans())
@@ -70,7 +84,8 @@ def spaces(draw: st.DrawFn) -> dict[str, Any]:
     """Any search space: what is searched, over what, beside what, and what is fixed."""
     model = draw(st.sampled_from(MODELS))
     integers = INTEGERS[model]
-    known = [*integers, *FLOATS, *CHOICES]
+    known_choices = CHOICES | OF_FAMILY[model]
+    known = [*integers, *FLOATS, *known_choices]
     parameters: dict[str, dict[str, Any]] = {}
     for name in draw(st.lists(st.sampled_from(known), min_size=1, unique=True)):
         parameters[name] = draw(
@@ -78,7 +93,7 @@ def spaces(draw: st.DrawFn) -> dict[str, Any]:
             if name in integers
             else _range("float", st.floats(*FLOATS[name]))
             if name in FLOATS
-            else st.lists(st.sampled_from(CHOICES[name]), min_size=1, unique=True).map(_categorical)
+            else st.lists(st.sampled_from(known_choices[name]), min_size=1, unique=True).map(_categorical)
         )
     fixed = {name: CHOICES[name][-1] for name in CHOICES if name not in parameters and draw(st.booleans())}
     if "sgd" in parameters.get("optimizer", {}).get("choices", []):

@@ -20,6 +20,7 @@ CONFIGS: list[Config] = [
     Ann(dropout=0.2),
     Cnn(dropout=0.3, flip=True, batch_size=60, schedule="cosine"),
     Ann(flip=True, alternating_flip=True, image_shift=1, erasing=0.25, average=0.5, label_smoothing=0.1, mirror=True),
+    Cnn(convolutions=2, batch_norm=True, residual=True, head="max", dropout=0.1, average=0.5),
 ]
 
 

@@ -40,8 +40,17 @@ BESIDE: dict[str, dict[str, Any]] = {
 
 
 def test_defaults_are_the_baselines() -> None:
-    ann = {"model": "ann", "hidden1": 256, "hidden2": 128, "dropout": 0.3}
-    cnn = {"model": "cnn", "conv1_channels": 32, "conv2_channels": 64, "conv3_channels": 0, "dense_units": 128}
+    ann: dict[str, Any] = {"model": "ann", "hidden1": 256, "hidden2": 128, "dropout": 0.3}
+    cnn: dict[str, Any] = {
+        "model": "cnn",
+        "conv1_channels": 32,
+        "conv2_channels": 64,
+        "conv3_channels": 0,
+        "dense_units": 128,
+    }
+    ann |= {"hidden3": 0, "hidden4": 0, "batch_norm": False, "skip": False}
+    cnn |= {"conv4_channels": 0, "conv2_pool": True, "convolutions": 1, "residual": False, "kernel_size": 3}
+    cnn |= {"batch_norm": False, "head": "dense"}
     assert baseline("ann").model_dump() == ann | TRAINING
     assert baseline("cnn").model_dump() == cnn | TRAINING | {"dropout": 0.5}
 
@@ -70,7 +79,11 @@ def test_each_field_counts_in_the_name(family: type[Ann] | type[Cnn]) -> None:
     changes |= {"shift": 2, "image_shift": 2, "learning_rate": 2e-3, "weight_decay": 0.01, "dropout": 0.1}
     changes |= {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine", "warm_up": 0.3}
     changes |= {"label_smoothing": 0.1, "average": 0.5, "erasing": 0.25}
-    changes |= dict.fromkeys(("flip", "alternating_flip", "nesterov", "spare_biases", "mirror"), True)
+    changes |= dict.fromkeys(("flip", "alternating_flip", "nesterov", "spare_biases", "mirror", "batch_norm"), True)
+    if family is Ann:
+        changes |= {"skip": True}
+    else:
+        changes |= {"convolutions": 2, "kernel_size": 5, "residual": True, "head": "max", "conv2_pool": False}
     assert changes.keys() | {"model"} == family.model_fields.keys()
     names = {config_id(family(**{key: change} | BESIDE.get(key, {}))) for key, change in changes.items()}
     others = {config_id(family(**values)) for values in BESIDE.values()} | {config_id(family())}
@@ -82,7 +95,8 @@ def test_a_setting_that_the_first_releases_did_not_have_leaves_old_names_as_they
     old = {"learning_rate": 0.01, "schedule": "cosine", "model": name, "hidden1": 8, "warm_up_of_mine": 0.0}
     assert id_of(old | later_settings(name)) == id_of(old)
     for key, default in later_settings(name).items():
-        other = "max" if isinstance(default, str) else True if default is False else 3
+        numbers = not isinstance(default, str | bool)
+        other = default + 2 if numbers else {"dense": "max", False: True, True: False}[default]
         assert id_of(old | {key: other}) != id_of(old), key
 
 
@@ -144,6 +158,10 @@ def test_cannot_be_changed() -> None:
         ({"erasing": 1.1}, "erasing", "1.1"),
         ({"average": -1.0}, "average", "-1.0"),
         ({"image_shift": 5}, "image_shift", "5"),
+        ({"batch_norm": True, "batch_size": 1}, "batch_norm", "True"),
+        ({"model": "cnn", "kernel_size": 4}, "kernel_size", "4"),
+        ({"model": "cnn", "convolutions": 4}, "convolutions", "4"),
+        ({"model": "cnn", "head": "mean"}, "head", "'mean'"),
         ({"model": "cnn", "conv1_channels": 0}, "conv1_channels", "0"),
         ({"model": "cnn", "conv3_channels": 513}, "conv3_channels", "513"),
         ({"model": "rnn"}, "model", "'rnn'"),
@@ -170,7 +188,7 @@ def test_gate_names_key_value_and_hint_in_one_line(values: dict[str, Any], key: 
         ({"learning-rate": 0.1}, "some.json: learning-rate: unknown; did you mean learning_rate?"),
         (
             {"conv1_channels": 64},
-            "some.json: conv1_channels: unknown; use one of alternating_flip, average, batch_size, ",
+            "some.json: conv1_channels: unknown; use one of alternating_flip, average, batch_norm, ",
         ),
         ({"model": "cnn", "hidden1": 64}, "some.json: hidden1: unknown; use one of alternating_flip, average, "),
     ],

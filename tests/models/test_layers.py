@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tune_fmnist.models.layers import Dropout, perceptron, pool_relu
+from tune_fmnist.models.layers import Dropout, perceptron, pool, pool_relu
 
 
 @pytest.fixture(autouse=True)
@@ -14,31 +16,44 @@ def _one_thread() -> None:
 
 
 def plain_pool_relu(x: Tensor) -> Tensor:
-    return functional.relu(functional.max_pool2d(x, 2))
+    return functional.relu(plain_pool(x))
+
+
+def plain_pool(x: Tensor) -> Tensor:
+    return functional.max_pool2d(x, 2)
+
+
+POOLING = pytest.mark.parametrize(("ours", "theirs"), [(pool_relu, plain_pool_relu), (pool, plain_pool)])
+Layer = Callable[[Tensor], Tensor]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("shape", [(4, 32, 28, 28), (3, 5, 14, 14), (2, 8, 7, 7), (2, 3, 6, 5)])
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-def test_pooling_is_pytorchs_bit_by_bit(dtype: torch.dtype, shape: tuple[int, ...], order: torch.memory_format) -> None:
+@POOLING
+def test_pooling_is_pytorchs_bit_by_bit(
+    ours: Layer, theirs: Layer, dtype: torch.dtype, shape: tuple[int, ...], order: torch.memory_format
+) -> None:
     # Small whole numbers, so that many of the four compared are equal.
     x = torch.randint(-3, 4, shape).to(dtype).to(memory_format=order).requires_grad_()
     # The backward pass overwrites what was pooled.
-    own, plain = pool_relu(x.clone(memory_format=torch.preserve_format)), plain_pool_relu(x)
+    own, plain = ours(x.clone(memory_format=torch.preserve_format)), theirs(x)
     gradient = torch.randn_like(plain)
     assert torch.equal(own, plain)
     assert torch.equal(torch.autograd.grad(own, x, gradient)[0], torch.autograd.grad(plain, x, gradient)[0])
 
 
-def test_pooling_passes_a_nan_on() -> None:
+@POOLING
+def test_pooling_passes_a_nan_on(ours: Layer, theirs: Layer) -> None:
     x = torch.zeros(1, 1, 2, 2)
     x[0, 0, 1, 0] = torch.nan
-    assert pool_relu(x).isnan().all()
+    assert ours(x).isnan().all()
 
 
-def test_what_was_pooled_is_not_taken_for_its_values_after_the_backward_pass() -> None:
+@POOLING
+def test_what_was_pooled_is_not_taken_for_its_values_after_the_backward_pass(ours: Layer, theirs: Layer) -> None:
     x = torch.randn(1, 1, 4, 4, requires_grad=True)
-    both = (pooled := x * 1) ** 2, pool_relu(pooled)
+    both = (pooled := x * 1) ** 2, ours(pooled)
     torch.autograd.grad(both[1].sum(), pooled, retain_graph=True)
     for output in both:
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):

@@ -15,7 +15,7 @@ from torch import nn
 
 from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.base.errors import InputError
-from tune_fmnist.models.config import baseline, config_id, family, to_config
+from tune_fmnist.models.config import Config, baseline, config_id, family, to_config
 from tune_fmnist.models.networks import build
 from tune_fmnist.models.own import OwnConfig, named, of_network, signature
 from tune_fmnist.tuning import own_space
@@ -45,7 +45,7 @@ def test_the_defaults_are_the_baseline_and_what_the_images_are_is_filled_in() ->
     of_network(Net)
     first = baseline(NAME)
     assert first.model_dump() == {
-        **baseline("ann").model_dump(exclude={"model", "hidden1", "hidden2", "dropout"}),
+        **baseline("ann").model_dump(include=Config.model_fields.keys() - {"model"}),
         "model": NAME, "width": 64, "rate": 0.5, "steep": False, "pool": "max", "depth": 1,
     }  # fmt: skip
     built: Any = build(first, KNOWN_SHAPE)

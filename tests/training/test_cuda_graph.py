@@ -24,6 +24,8 @@ CONFIGS: list[Config] = [
     Ann(learning_rate=2.0**100, batch_size=4),
     Ann(learning_rate=2**-10, average=0.5, flip=True, alternating_flip=True, image_shift=1, erasing=0.5, mirror=True),
     Cnn(conv1_channels=4, conv2_channels=4, learning_rate=2**-9, label_smoothing=0.1, spare_biases=True),
+    Ann(hidden1=16, hidden2=16, hidden3=8, batch_norm=True, skip=True, average=0.5, learning_rate=2**-10),
+    Cnn(conv1_channels=4, conv2_channels=4, convolutions=2, batch_norm=True, head="max", learning_rate=2**-9),
 ]
 
 

@@ -29,7 +29,9 @@ FamilyName = Annotated[str, AfterValidator(_family_name)]
 """The name of a family: whether it is known in this process is another question."""
 
 Units = Annotated[int, Field(ge=1, le=4096)]
+OptionalUnits = Annotated[int, Field(ge=0, le=4096)]
 Channels = Annotated[int, Field(ge=1, le=512)]
+OptionalChannels = Annotated[int, Field(ge=0, le=512)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 _LATER: Final[dict[str, Any]] = {"later": True}
@@ -117,27 +119,60 @@ class Config(Strict):
         return alternating
 
 
+def _of_batches(norm: bool, known: ValidationInfo) -> bool:
+    if norm and known.data.get("batch_size") == 1:
+        raise ValueError("use false, or batch_size 2 or more")
+    return norm
+
+
+BatchNorm = Annotated[bool, AfterValidator(_of_batches)]
+
+
 class Ann(Config):
-    """784-hidden1-hidden2-10 with ReLU and dropout after each hidden layer."""
+    """Hidden layers with ReLU and dropout after each: two of them, or one to four.
+
+    Attributes:
+        hidden2: units of the second hidden layer, as of the third and fourth; 0 leaves a layer out.
+        batch_norm: normalise over the batch before each ReLU (Ioffe & Szegedy 2015).
+        skip: each hidden layer but the first adds its input to its output.
+    """
 
     model: Literal["ann"] = "ann"
     hidden1: Units = 256
-    hidden2: Units = 128
+    hidden2: OptionalUnits = 128
     dropout: Dropout = 0.3
+    hidden3: OptionalUnits = Field(default=0, json_schema_extra=_LATER)
+    hidden4: OptionalUnits = Field(default=0, json_schema_extra=_LATER)
+    batch_norm: BatchNorm = Field(default=False, json_schema_extra=_LATER)
+    skip: bool = Field(default=False, json_schema_extra=_LATER)
 
 
 class Cnn(Config):
-    """Blocks of 3x3 convolution, ReLU and 2x2 max pooling, then a dense layer with dropout before it and after it.
+    """Stages of convolution, 2x2 max pooling and ReLU, then a dense layer with dropout before it and after it.
 
-    ``conv3_channels`` 0 leaves the third block out, as the baseline does.
+    Attributes:
+        conv3_channels: of the third stage, as of the fourth; 0 leaves a stage out, as the baseline does.
+        conv2_pool: whether the second stage halves the image, as the others do.
+        convolutions: of each stage, 1 to 3; the further ones have as many channels, and do not pool.
+        residual: the further convolutions of a stage add what they give to what they get; without them, nothing.
+        kernel_size: pixels of each convolution each way, 3 or 5.
+        batch_norm: normalise over the batch before each ReLU of the stages (Ioffe & Szegedy 2015).
+        head: ``dense``, or the ``average`` or the ``max`` of each channel instead of the dense layer.
     """
 
     model: Literal["cnn"] = "cnn"
     conv1_channels: Channels = 32
     conv2_channels: Channels = 64
-    conv3_channels: int = Field(default=0, ge=0, le=512)
+    conv3_channels: OptionalChannels = 0
     dense_units: Units = 128
     dropout: Dropout = 0.5
+    conv4_channels: OptionalChannels = Field(default=0, json_schema_extra=_LATER)
+    conv2_pool: bool = Field(default=True, json_schema_extra=_LATER)
+    convolutions: int = Field(default=1, ge=1, le=3, json_schema_extra=_LATER)
+    residual: bool = Field(default=False, json_schema_extra=_LATER)
+    kernel_size: Literal[3, 5] = Field(default=3, json_schema_extra=_LATER)
+    batch_norm: BatchNorm = Field(default=False, json_schema_extra=_LATER)
+    head: Literal["dense", "average", "max"] = Field(default="dense", json_schema_extra=_LATER)
 
 
 BUILT_IN: Final[dict[str, type[Config]]] = {"ann": Ann, "cnn": Cnn}

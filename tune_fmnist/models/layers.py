@@ -25,6 +25,28 @@ def pool_relu(x: Tensor) -> Tensor:
     return pooled
 
 
+def pool(x: Tensor) -> Tensor:
+    """Return ``max_pool2d(x, 2)``, otherwise as ``pool_relu``; ``x`` is overwritten in the backward pass as well."""
+    if x.device.type != "cpu":
+        return functional.max_pool2d(x, 2)
+    pooled: Tensor = _Pool.apply(x)
+    return pooled
+
+
+def in_channels_last(images: Tensor) -> Tensor:
+    """Return images (n, channels, height, width) whose strides say that the channels come last.
+
+    For one channel PyTorch would choose the other order, which is slower.
+    """
+    count, colours, height, width = images.shape
+    return images.reshape(count, height, width, 1).permute(0, 3, 1, 2) if colours == 1 else images
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Return whether a layer normalises over the batch."""
+    return isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+
+
 class Dropout(nn.Module):
     """Zero each element with probability ``rate`` (0 to 1, rounded to 1/65536) and scale the others to keep the mean.
 
@@ -148,6 +170,22 @@ class _PoolRelu(torch.autograd.Function):
         passed = pooled.view(bits).sign().mul_(gradient.view(bits))
         spread: Tensor = x.detach()
         _to_larger(_to_larger(passed, columns.view(bits), 2), spread.view(bits), 3)
+        return spread
+
+
+class _Pool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        columns = torch.maximum(*_pairs(x, 3))
+        ctx.save_for_backward(x, columns)
+        return torch.maximum(*_pairs(columns, 2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        x, columns = ctx.saved_tensors
+        spread: Tensor = x.detach()
+        _to_larger(_to_larger(gradient, columns, 2), spread, 3)
         return spread
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tune_fmnist.base.datasets import DataShape
 from tune_fmnist.models.config import Ann, Cnn, Config
-from tune_fmnist.models.layers import Dropout, perceptron, pool_relu
+from tune_fmnist.models.deep import DeepAnn, DeepCnn
+from tune_fmnist.models.layers import Dropout, in_channels_last, is_batch_norm, perceptron, pool_relu
 from tune_fmnist.models.own import OwnConfig
 from tune_fmnist.models.saved import Arrays, misfit, read
 
@@ -50,9 +51,7 @@ class CnnModel(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        # Channels last must show in the strides: for one channel PyTorch would choose the other order, which is slower.
-        count, colours, height, width = images.shape
-        x = images.reshape(count, height, width, 1).permute(0, 3, 1, 2) if colours == 1 else images
+        x = in_channels_last(images)
         for convolution in self.blocks:
             x = pool_relu(convolution(x))
         features = x.permute(0, 2, 3, 1).flatten(1)
@@ -62,9 +61,9 @@ class CnnModel(nn.Module):
 def build(config: Config, shape: DataShape) -> nn.Module:
     """Return a network of ``config`` for images of ``shape``, its weights drawn from PyTorch's global generator."""
     if isinstance(config, Ann):
-        return AnnModel(config, shape)
+        return AnnModel(config, shape) if _is_shallow_ann(config) else DeepAnn(config, shape)
     if isinstance(config, Cnn):
-        return CnnModel(config, shape)
+        return CnnModel(config, shape) if _is_shallow_cnn(config) else DeepCnn(config, shape)
     if not isinstance(config, OwnConfig):
         raise TypeError(f"{type(config).__name__} is no family's configuration")
     network = type(config).network
@@ -75,13 +74,28 @@ def build(config: Config, shape: DataShape) -> nn.Module:
     return built
 
 
-def computes_in_copy(network: nn.Module) -> bool:
-    """Return whether every layer of a network computes in bfloat16 with weights in bfloat16, as this package's do.
+def _is_shallow_ann(config: Ann) -> bool:
+    return bool(config.hidden2) and not (config.hidden3 or config.hidden4 or config.batch_norm or config.skip)
 
-    A network of a user may have layers that cannot, or that keep running means: its weights and inputs stay float32,
-    and PyTorch's autocast chooses the type of each operation.
+
+def _is_shallow_cnn(config: Cnn) -> bool:
+    plain = config.convolutions == 1 and config.kernel_size == 3 and config.head == "dense" and not config.batch_norm
+    return plain and config.conv2_pool and not config.conv4_channels
+
+
+def computes_in_copy(network: nn.Module) -> bool:
+    """Return whether a network's layers compute in bfloat16 with weights in bfloat16, as this package's do.
+
+    Batch norms keep float32 weights among them.  A network of a user may have layers that cannot: its weights and
+    inputs stay float32, and PyTorch's autocast chooses the type of each operation.
     """
-    return isinstance(network.network if isinstance(network, Mirrored) else network, AnnModel | CnnModel)
+    own = network.network if isinstance(network, Mirrored) else network
+    return isinstance(own, AnnModel | CnnModel | DeepAnn | DeepCnn)
+
+
+def trains_on_one_image(network: nn.Module) -> bool:
+    """Return whether a batch of one image will do, as a batch norm's does not; of a user's network, nobody knows."""
+    return computes_in_copy(network) and not any(is_batch_norm(module) for module in network.modules())
 
 
 class Mirrored(nn.Module):

@@ -163,8 +163,12 @@ def _check_column(network: type[Any], name: str, kind: type) -> None:
     """Refuse a name that is a column of another type in the tables of the package's own families."""
     for other, config in BUILT_IN.items():
         theirs = config.model_fields.get(name)
-        if theirs is not None and theirs.annotation is not kind:
-            what = f"{name!r} is {kind.__name__}, and {getattr(theirs.annotation, '__name__', '')} in tables of {other}"
+        if theirs is None:
+            continue
+        choices = get_args(theirs.annotation)
+        column: Any = type(choices[0]) if choices else theirs.annotation
+        if column is not kind:
+            what = f"{name!r} is {kind.__name__}, and {column.__name__} in tables of {other}"
             raise _unsuitable(network, what, "give it another name or that type")
 
 

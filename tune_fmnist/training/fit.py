@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.models.config import Config
-from tune_fmnist.models.networks import build, computes_in_copy, judged
+from tune_fmnist.models.networks import build, computes_in_copy, judged, trains_on_one_image
 from tune_fmnist.training.augmentation import Augmentation
 from tune_fmnist.training.cuda_graph import CapturedSteps
 from tune_fmnist.training.device import DeviceImages, autocast
@@ -197,6 +197,7 @@ class _EpochLoop:
     def __init__(self, config: Config, model: nn.Module, optimizer: Optimizer, train: DeviceImages) -> None:
         self._config, self._model, self._optimizer, self._train = config, model, optimizer, train
         self._augmentation = Augmentation(config, train.images)
+        self._takes_one = trains_on_one_image(model)
         whole = len(train.labels) // config.batch_size
         captured = whole > 0 and _can_be_captured(config, train.images.device) and computes_in_copy(model)
         device = train.images.device
@@ -233,7 +234,7 @@ class _EpochLoop:
                 paces[steps:], torch.split(order[done:], size), torch.split(targets[done:], size), strict=False
             )
             for step, (pace, batch, of_batch) in enumerate(batches):
-                if len(batch) == 1 < size and not computes_in_copy(self._model):
+                if len(batch) == 1 < size and not self._takes_one:
                     # A batch norm cannot train on one image.
                     break
                 logits.append(self._step(batch, of_batch, pace))

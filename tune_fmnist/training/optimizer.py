@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tune_fmnist.models.config import Config
-from tune_fmnist.models.layers import gradients_of
+from tune_fmnist.models.layers import gradients_of, is_batch_norm
 
 _AVERAGE = "average"
 """The name of the average in a state, and before that of a buffer's average."""
@@ -69,8 +69,12 @@ class Optimizer:
         self._master = torch.empty(sum(p.numel() for p in self._parameters), device=self._parameters[0].device)
         for view, parameter in zip(self._views(self._master), self._parameters, strict=True):
             view.copy_(parameter.detach())
+        # A batch norm's parameters have no copy.
+        norms = (module for module in model.modules() if is_batch_norm(module))
+        uncopied = {id(parameter) for norm in norms for parameter in norm.parameters()}
+        self._uncopied = [id(parameter) in uncopied for parameter in self._parameters]
         self._copy = self._master.to(dtype)
-        self._bind(self._copy)
+        self._bind(self._copy, self._master)
         self._gradient = torch.empty_like(self._master)
         self._gradients = self._views(self._gradient)
         # The optimizer's memory: Adam's means of the gradient and its square, and its count of steps; SGD's momentum.
@@ -139,12 +143,12 @@ class Optimizer:
             yield
             return
         kept = {name: self._model.get_buffer(name).clone() for name in self._average_buffers}
-        self._bind(self._average if self._copy is self._master else self._average.to(self._copy.dtype))
+        self._bind(self._average.to(self._copy.dtype), self._average)
         self._set_buffers(self._average_buffers)
         try:
             yield
         finally:
-            self._bind(self._copy)
+            self._bind(self._copy, self._master)
             self._set_buffers(kept)
 
     def _set_buffers(self, values: Mapping[str, Tensor]) -> None:
@@ -172,12 +176,15 @@ class Optimizer:
 
     def release(self) -> None:
         """Give the model its float32 weights, which are the averaged ones if there is an average."""
-        self._bind(self._master if self._average is None else self._average)
+        vector = self._master if self._average is None else self._average
+        self._bind(vector, vector)
         self._set_buffers(self._average_buffers)
 
-    def _bind(self, vector: Tensor) -> None:
-        for view, parameter in zip(self._views(vector), self._parameters, strict=True):
-            parameter.data = view
+    def _bind(self, copy: Tensor, master: Tensor) -> None:
+        """Let the parameters be views of a copy of a vector, where they have one, else of the vector itself."""
+        views = zip(self._views(copy), self._views(master), self._uncopied, self._parameters, strict=True)
+        for copied, exact, is_uncopied, parameter in views:
+            parameter.data = exact if is_uncopied else copied
 
     def _views(self, vector: Tensor) -> list[Tensor]:
         """Return each parameter's part of a vector, in the parameter's own order in memory."""

@@ -6,6 +6,7 @@ import math
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -241,6 +242,7 @@ def _check_against_family(space: Space, file: str | None) -> None:
         earlier.add(name)
         for end in _ends(parameter):
             _accept(space, {**parameter.when, name: end}, f"parameters.{name}", file)
+    _check_pairs(space, file)
     _check_start(space, file)
 
 
@@ -273,6 +275,18 @@ def _check_condition(
         by_default = settled[key] == value and (other is None or bool(other.when))
         if not searched and not by_default:
             raise InputError(f"{key!r} is never {value!r}", file=file, key=where, hint="use a value that it takes")
+
+
+def _check_pairs(space: Space, file: str | None) -> None:
+    """Refuse two parameters that the family cannot take together at their bounds."""
+    ends = [
+        (name, {**parameter.when, name: end})
+        for name, parameter in space.parameters.items()
+        for end in _ends(parameter)
+    ]
+    for (_, first), (name, second) in combinations(ends, 2):
+        if all(first[key] == second[key] for key in first.keys() & second.keys()):
+            _accept(space, {**first, **second}, f"parameters.{name}", file)
 
 
 def _check_start(space: Space, file: str | None) -> None:
