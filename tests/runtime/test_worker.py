@@ -21,6 +21,7 @@ from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.data.images import Images, Split, split
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.models.networks import build
+from tune_fmnist.models.size import multiply_adds
 from tune_fmnist.runtime.worker import run_trial
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.jobs import EpochResult, TrialJob
@@ -109,6 +110,7 @@ def test_trial_reports_each_epoch_of_its_training(config: Config, some: Split) -
         "device": "cpu",
         "precision": precision,
         "parameters": sum(weight.numel() for weight in build(config, KNOWN_SHAPE).parameters()),
+        "multiply_adds": multiply_adds(config, KNOWN_SHAPE),
         "overhead_seconds": 0.0,
         "reported_at": 0.0,
     }

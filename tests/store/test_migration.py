@@ -138,7 +138,17 @@ def test_the_tables_are_read_as_version_2(name: str, paths: SearchPaths) -> None
         for key, default in later.items():
             assert set(after[f"config_{key}"].to_pylist()) == {default}, key
     if name == "trials":
-        expected = {"origin", "audited_at", "score", "max_epochs", "train_size", "split_hash", "parameters", "dataset"}
+        expected = {
+            "origin",
+            "audited_at",
+            "score",
+            "max_epochs",
+            "train_size",
+            "split_hash",
+            "parameters",
+            "dataset",
+            "multiply_adds",
+        }
         assert new == expected
         assert after["score"].to_pylist() == before["best_val_accuracy"].to_pylist()
         assert any(score is not None for score in after["score"].to_pylist())

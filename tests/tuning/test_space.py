@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import inside, spaces
+from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.vocabulary import MODELS, ModelName
 from tune_fmnist.models.config import Ann, Cnn, Config, baseline, config_id
+from tune_fmnist.models.size import parameters
 from tune_fmnist.tuning.space import (
     CategoricalParameter,
     FloatParameter,
@@ -218,7 +220,7 @@ MISTAKES = {
     "unknown key": (
         'hidden1 = { type = "int", low = 1, high = 3, base = 2 }',
         "parameters.hidden1.base",
-        "unknown; use one of high, log, low, step, type, when",
+        "unknown; use one of high, log, low, setting, step, type, when",
     ),
     "named like a type": (
         'int = { type = "int", low = "x", high = 3 }',
@@ -501,3 +503,83 @@ def test_changed_file_is_a_space_or_an_error(file: Path, text: str, edits: list[
         text = text[:place] + token + text[place + length :]
     file.write_text(text, encoding="utf-8")
     accepts_or_refuses(lambda: read_space(file))
+
+
+PER_OPTIMIZER = """
+model = "ann"
+max_parameters = 300_000
+[parameters]
+optimizer = { type = "categorical", choices = ["adam", "sgd"] }
+adam_rate = { setting = "learning_rate", type = "float", low = 1e-4, high = 1e-2, when = { optimizer = "adam" } }
+sgd_rate = { setting = "learning_rate", type = "float", low = 1e-2, high = 1.0, when = { optimizer = "sgd" } }
+dropout = { type = "float", low = 0.0, high = 0.5 }
+"""
+
+
+def test_a_setting_has_a_range_for_each_value_of_another() -> None:
+    space = parse(PER_OPTIMIZER)
+    answers: dict[str, Value] = {"optimizer": "sgd", "adam_rate": 1e-3, "sgd_rate": 0.5, "dropout": 0.1}
+    by_sgd = space.sample(lambda name, parameter: answers[name])
+    by_adam = space.sample(lambda name, parameter: (answers | {"optimizer": "adam"})[name])
+    assert (by_sgd.optimizer, by_sgd.learning_rate) == ("sgd", 0.5)
+    assert (by_adam.optimizer, by_adam.learning_rate) == ("adam", 1e-3)
+    values = space.values(by_sgd)
+    assert values == {"optimizer": "sgd", "sgd_rate": 0.5, "dropout": 0.1}
+    assert space.config(values) == by_sgd
+    assert space.values(by_sgd.model_copy(update={"learning_rate": 1e-3})) is None, "a rate of Adam's"
+    assert space.values(baseline("ann")) == {"optimizer": "adam", "adam_rate": 1e-3, "dropout": 0.3}
+    assert from_values(json.loads(json.dumps(to_json(space)))) == space
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            ('when = { optimizer = "sgd" }', 'when = { optimizer = "adam" }'),
+            "parameters.sgd_rate: 'adam_rate' and 'sgd_rate' are both of 'learning_rate'; "
+            "let their `when` name different values of one parameter",
+        ),
+        (
+            ('sgd_rate = { setting = "learning_rate"', 'sgd_rate = { setting = "rate"'),
+            "parameters.sgd_rate.setting: ann has no parameter 'rate'; use one of alternating_flip, ",
+        ),
+        (("high = 1e-2", "high = -1.0"), "parameters.adam_rate: invalid; low 0.0001 is above high -1.0"),
+        (
+            ("[parameters]", "[fixed]\nlearning_rate = 0.1\n[parameters]"),
+            "fixed.learning_rate: 'learning_rate' is both ",
+        ),
+        (("max_parameters = 300_000", "max_parameters = 0"), "max_parameters: invalid value 0; must be at least 1"),
+        (
+            (
+                "dropout = ",
+                'batch_size = { type = "int", low = 1, high = 9 }\n'
+                'batch_norm = { type = "categorical", choices = [true] }\ndropout = ',
+            ),
+            "parameters.batch_norm: invalid value True; use false, or batch_size 2 or more",
+        ),
+    ],
+)
+def test_a_mistake_with_settings_is_one_line(change: tuple[str, str], line: str) -> None:
+    text = PER_OPTIMIZER.replace(*change)
+    assert text != PER_OPTIMIZER
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(line)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_spaces_without_these_are_recorded_as_before() -> None:
+    for model in MODELS:
+        record = json.loads((Path(__file__).parents[2] / "results" / model / "search.json").read_text())
+        assert to_json(from_values(record["space"])) == record["space"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_wide_spaces_have_all_settings(model: ModelName) -> None:
+    space = read_space(default_space(model).with_name(f"{model}-wide.toml"))
+    searched = {space.setting(name) for name in space.parameters}
+    # Batches moved as a whole are what earlier searches had.
+    assert searched == baseline(model).model_dump().keys() - {"model", "shift"}
+    assert space.max_parameters is not None
+    wide = {"ann": Ann(hidden1=1024, hidden2=512, hidden3=256), "cnn": Cnn()}[model]
+    assert parameters(wide, KNOWN_SHAPE) <= space.max_parameters

@@ -35,8 +35,9 @@ def edges(space: Space, config: Mapping[str, Any]) -> list[Edge]:
     for name, parameter in space.parameters.items():
         if isinstance(parameter, CategoricalParameter) or parameter.low == parameter.high:
             continue
-        value = config.get(name)
-        if value is None or not parameter.contains(value):
+        value = config.get(space.setting(name))
+        exists = all(config.get(key) == wanted for key, wanted in parameter.when.items())
+        if value is None or not exists or not parameter.contains(value):
             continue
         at = to_cube(parameter, value)
         if value == parameter.low or at <= NEAR:

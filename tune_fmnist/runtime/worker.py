@@ -47,6 +47,7 @@ def run_trial(
         timeout: seconds after which an epoch that has not ended ends the process; None waits for ever.
     """
     # The driver imports this module and never trains: Torch takes two seconds to import.
+    from tune_fmnist.models import size
     from tune_fmnist.training import device, fit
 
     began = time.perf_counter()
@@ -62,8 +63,9 @@ def run_trial(
         _resident.clear()
         _resident[key] = tuple(device.to_device(part, processor, precision) for part in (split.train, split.validation))
     train, validation = _resident[key]
-    reporter = _Reporter(report, history, checkpoints, timeout, "cuda" if gpu else "cpu", precision, began)
     _watch(timeout)
+    work = size.multiply_adds(job.config, train.shape)
+    reporter = _Reporter(report, history, checkpoints, timeout, "cuda" if gpu else "cpu", precision, work, began)
     try:
         fit.fit(
             job.config,
@@ -85,6 +87,7 @@ class _Reporter:
 
     Args:
         history: the results so far; each new one is added.
+        multiply_adds: of the network for an image.
         began: when the slot's time began that no report has told yet, by ``time.perf_counter``.
     """
 
@@ -96,10 +99,11 @@ class _Reporter:
         timeout: float | None,
         device: Literal["cpu", "cuda"],
         precision: Precision,
+        multiply_adds: int,
         began: float,
     ) -> None:
         self._report, self._history, self._checkpoints, self._timeout = report, history, checkpoints, timeout
-        self._device, self._precision, self._told = device, precision, began
+        self._device, self._precision, self._multiply_adds, self._told = device, precision, multiply_adds, began
 
     def tell(self, metrics: EpochMetrics, state: State) -> None:
         """Tell of an epoch; ``state`` is the training's after it."""
@@ -113,6 +117,7 @@ class _Reporter:
             device=self._device,
             precision=self._precision,
             parameters=state["weights"].numel(),
+            multiply_adds=self._multiply_adds,
         )
         self._history.append(result)
         unsaved = self._save(state)

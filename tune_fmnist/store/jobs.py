@@ -63,7 +63,8 @@ class EpochResult(Strict):
     """What a trial tells after an epoch.
 
     Losses are mean cross entropies in nats, accuracies fractions, times seconds, ``reported_at`` seconds since 1970.
-    ``overhead_seconds`` is the slot's other time since the last report.  ``parameters`` counts the trained ones.
+    ``overhead_seconds`` is the slot's other time since the last report.  ``parameters`` counts the trained ones,
+    ``multiply_adds`` those of an image, forward; it is None in checkpoints of earlier releases.
     ``unsaved`` says why the epoch's checkpoint could not be written.  ``passed`` is true of an epoch that is told once
     more by a trial that had gone on after it: that was decided, and is not decided again.
     """
@@ -85,6 +86,7 @@ class EpochResult(Strict):
     device: Literal["cpu", "cuda"]
     precision: Precision
     parameters: _Count
+    multiply_adds: _Count | None = None
     unsaved: str | None = None
     passed: bool = False
 

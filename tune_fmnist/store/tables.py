@@ -33,6 +33,8 @@ _CHECKSUM_KEY: Final = "checksum"
 _NO_CHECKSUM: Final = b"crc32:--------"
 """Stands in the file while its checksum is computed."""
 
+_LATER_COLUMNS: Final = frozenset({"multiply_adds"})
+"""What a table of an earlier release may lack, and then nobody knows."""
 _ARROW_TYPES: Final[dict[Any, pa.DataType]] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 _UTC: Final = pa.timestamp("us", tz="UTC")
 
@@ -73,7 +75,7 @@ def config_columns(config: Config) -> dict[str, Any]:
 
 
 def config_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``to_config`` takes, from the ``config_*`` cells of a row (``pyarrow.Table.to_pylist``)."""
+    """Return what ``to_config`` takes, from the ``config_*`` cells of a row."""
     return {
         name.removeprefix("config_"): value
         for name, value in row.items()
@@ -113,6 +115,7 @@ TRIALS: Final = pa.schema(
         _field("train_size", pa.int64(), "training images"),
         _field("split_hash", pa.string(), "equal for equal training and validation images"),
         _field("parameters", pa.int64(), "trainable parameters of the model", optional=True),
+        _field("multiply_adds", pa.int64(), "multiply-adds of the model for an image, forward", optional=True),
         _CONFIG_ID,
         *_config_fields(),
     ]
@@ -305,7 +308,7 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     check_version(version, oldest=1, newest=SCHEMA_VERSION, file=path, key="schema_version")
-    table = _with_later_settings(table, schema)
+    table = _with_later_columns(table, schema)
     if version == 1:
         table = table_from_version_1(table, schema, path)
     for name in schema.names:
@@ -319,8 +322,10 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
         raise _unreadable(path, error) from None
 
 
-def _with_later_settings(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table with the settings that the release that wrote it did not have, at their defaults."""
+def _with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with columns that the release that wrote it did not have: settings are at their defaults."""
+    for name in _LATER_COLUMNS & (set(schema.names) - set(table.column_names)):
+        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
     if table.column_names.count("config_model") != 1:
         return table
     defaults = [later_settings(model) for model in table["config_model"].to_pylist()]

@@ -184,6 +184,8 @@ class TrialTables:
             "precision": result.precision,
             "parameters": result.parameters,
         }
+        if result.multiply_adds is not None:
+            trial["multiply_adds"] = result.multiply_adds
         if result.diverged:
             self._settle(trial, DIVERGED, f"training loss {result.train_loss} in epoch {result.epoch}")
 

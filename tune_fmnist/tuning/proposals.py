@@ -12,10 +12,14 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
+from tune_fmnist.base.datasets import KNOWN_SHAPE, DataShape
+from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.importing import blame
 from tune_fmnist.base.seeds import derived_seed
 from tune_fmnist.base.vocabulary import Origin
 from tune_fmnist.store.record import SearcherSettings
+from tune_fmnist.tuning.capacity import Excess, excess_of
+from tune_fmnist.tuning.cube import from_cube, to_cube
 from tune_fmnist.tuning.own_sampler import OPTION, own_sampler
 from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter, Space, Value
 from tune_fmnist.tuning.study import distribution_of
@@ -30,10 +34,12 @@ class Outcome(NamedTuple):
     Attributes:
         values: of its parameters.
         estimate: of its score at the last epoch (``tuning.estimates``); None before its first epoch.
+        excess: above 0 if its network is too large for the space; it was not trained then.
     """
 
     values: Values
     estimate: float | None
+    excess: float = 0.0
 
 
 class Proposal(NamedTuple):
@@ -56,8 +62,16 @@ SAMPLERS: Final[dict[str, Callable[..., BaseSampler]]] = {
 }
 
 
+_MODEL_TRIES: Final = 8
+_RANDOM_TRIES: Final = 1000
+"""How often a proposer may propose what is too large, before chance takes its place, and before the search gives up."""
+
 _TRIED_ONE_BY_ONE: Final = 16
 """Of an integer with at most so many values, Optuna's Gaussian process compares all."""
+
+
+_SHARE: Final = FloatParameter(type="float", low=0.0, high=1.0)
+"""A place in a range, on its scale."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,7 @@ class Searching:
         seed: of the search.
         n_startup_trials: how many trials must have an epoch; of no matter to the random searcher.
         arguments: of the sampler.
+        excess: by how much a configuration is larger than the space allows (``capacity``), if there is such a limit.
     """
 
     space: Space
@@ -83,11 +98,13 @@ class Searching:
     seed: int
     n_startup_trials: int
     arguments: Mapping[str, Any]
+    excess: Excess | None = None
 
     @classmethod
-    def of(cls, settings: SearcherSettings, space: Space, seed: int) -> Self:
-        """Return the proposer of a search with these settings, space and seed."""
-        return cls(space, settings.name, seed, settings.n_startup_trials, settings.model_extra or {})
+    def of(cls, settings: SearcherSettings, space: Space, seed: int, shape: DataShape = KNOWN_SHAPE) -> Self:
+        """Return the proposer of a search with these settings, space and seed, on images of this shape."""
+        arguments = settings.model_extra or {}
+        return cls(space, settings.name, seed, settings.n_startup_trials, arguments, excess_of(space, shape))
 
     def __call__(self, number: int, outcomes: Sequence[Outcome]) -> Proposal:
         # Another one than that of the trial's weights.
@@ -96,17 +113,47 @@ class Searching:
             self.searcher == "random"
             or sum(outcome.estimate is not None for outcome in outcomes) < self.n_startup_trials
         ):
-            return Proposal(drawn(self.space, RandomSampler(seed=seed), []), "random")
+            return Proposal(self._at_random(seed), "random")
         if self.searcher not in SAMPLERS:
-            return Proposal(self._drawn_by_own(seed, outcomes), "model")
+            return self._by_own(seed, outcomes)
         if self.searcher == "gp":
             outcomes = with_liars(outcomes)
-        return Proposal(drawn(self.space, self._sampler(seed), outcomes), "model")
+        return self._by_model(seed, outcomes, self._sampler)
 
-    def _drawn_by_own(self, seed: int, outcomes: Sequence[Outcome]) -> Values:
+    def _at_random(self, seed: int) -> Values:
+        """Return the first of random draws that is not too large.
+
+        Raises:
+            InputError: none of a thousand is.
+        """
+        sampler = RandomSampler(seed=seed)
+        for _ in range(_RANDOM_TRIES):
+            values = drawn(self.space, sampler, [])
+            if self._excess(values) <= 0:
+                return values
+        what = f"none of {_RANDOM_TRIES} random configurations has at most {self.space.max_parameters} parameters"
+        raise InputError(what, key="max_parameters", hint="raise it, or lower the bounds of layers and channels")
+
+    def _by_model(self, seed: int, outcomes: Sequence[Outcome], make: Callable[[int], BaseSampler]) -> Proposal:
+        """Return what the model proposes; if it is too large the model is told so, and asked again a few times."""
+        told = [Outcome(outcome.values, outcome.estimate, self._excess(outcome.values)) for outcome in outcomes]
+        worst = min((outcome.estimate for outcome in outcomes if outcome.estimate is not None), default=0.0)
+        for attempt in range(_MODEL_TRIES):
+            values = drawn(self.space, make(derived_seed(seed, attempt) if attempt else seed), told)
+            if (excess := self._excess(values)) <= 0:
+                return Proposal(values, "model")
+            told.append(Outcome(values, worst, excess))
+        return Proposal(self._at_random(seed), "random")
+
+    def _excess(self, values: Values) -> float:
+        return 0.0 if self.excess is None else self.excess(values)
+
+    def _by_own(self, seed: int, outcomes: Sequence[Outcome]) -> Proposal:
         make = own_sampler(self.searcher)
         try:
-            return drawn(self.space, make(seed), outcomes)
+            return self._by_model(seed, outcomes, make)
+        except InputError:
+            raise
         except Exception as error:  # noqa: BLE001 -- the user's own code may raise anything
             raise blame(error, make, OPTION, "in a draw") from None
 
@@ -126,7 +173,7 @@ def with_liars(outcomes: Sequence[Outcome]) -> list[Outcome]:
     & Carraro 2010, the constant liar).
     """
     median = float(np.median([outcome.estimate for outcome in outcomes if outcome.estimate is not None]))
-    return [Outcome(values, median if estimate is None else estimate) for values, estimate in outcomes]
+    return [outcome._replace(estimate=median) if outcome.estimate is None else outcome for outcome in outcomes]
 
 
 def drawn(space: Space, sampler: BaseSampler, outcomes: Sequence[Outcome]) -> Values:
@@ -134,25 +181,39 @@ def drawn(space: Space, sampler: BaseSampler, outcomes: Sequence[Outcome]) -> Va
 
     To the Gaussian process an integer of many values is a real number, which is rounded.  Its model is the same, and so
     is the best point by it; but Optuna follows the gradient to it, where it would try integers along a line one by one,
-    which is most of the time of a draw.
+    which is most of the time of a draw.  The ranges of one setting, of which one exists in each trial, are one range to
+    it: of what does not exist in all trials it would learn nothing.
     """
-    smooth = _smooth(space) if isinstance(sampler, GPSampler) else {}
-    distributions = {name: distribution_of(parameter) for name, parameter in (space.parameters | smooth).items()}
+    by_process = isinstance(sampler, GPSampler)
+    shared = {
+        name: parameter.setting for name, parameter in space.parameters.items() if by_process and parameter.setting
+    }
+    smooth = _smooth(space) if by_process else {}
+    known = space.parameters | smooth | dict.fromkeys(shared.values(), _SHARE)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    for values, estimate in outcomes:
+    for outcome in outcomes:
+        values = {shared.get(name, name): value for name, value in outcome.values.items()}
+        values |= {
+            of: to_cube(space.parameters[name], outcome.values[name])
+            for name, of in shared.items()
+            if name in outcome.values
+        }
         study.add_trial(
             create_trial(
-                state=TrialState.RUNNING if estimate is None else TrialState.COMPLETE,
-                value=estimate,
-                params=dict(values),
-                distributions={name: distributions[name] for name in values},
+                state=TrialState.RUNNING if outcome.estimate is None else TrialState.COMPLETE,
+                value=outcome.estimate,
+                params=values,
+                distributions={name: distribution_of(known[name]) for name in values},
+                constraints=None if space.max_parameters is None else {"parameters": outcome.excess},
             )
         )
     trial = study.ask()
     chosen: dict[str, Value] = {}
 
     def choose(name: str, parameter: Parameter) -> Value:
-        if isinstance(parameter, IntParameter) and name in smooth:
+        if name in shared:
+            chosen[name] = from_cube(parameter, float(suggest(trial, shared[name], _SHARE)))
+        elif isinstance(parameter, IntParameter) and name in smooth:
             chosen[name] = _nearest(parameter, float(suggest(trial, name, smooth[name])))
         else:
             chosen[name] = suggest(trial, name, parameter)

@@ -29,9 +29,15 @@ _Scalar = Annotated[Value, BeforeValidator(_scalar)]
 
 
 class _Parameter(Strict):
-    """What every parameter may have: ``when`` lets it exist only beside these values of earlier parameters."""
+    """What every parameter may have.
+
+    Attributes:
+        when: lets it exist only beside these values of other settings.
+        setting: what it is the value of, if that is not its name: two that never exist together may be of one setting.
+    """
 
     when: dict[str, _Scalar] = Field(default_factory=dict)
+    setting: str | None = None
 
 
 class _Range(_Parameter):
@@ -109,35 +115,47 @@ class Space(Strict):
     Attributes:
         model: the family.
         parameters: what is searched, in the order in which it is sampled.
+        max_parameters: configurations whose network would have more are not proposed, only the baseline and the start.
         fixed: values that differ from the baseline's but are not searched.
         start: parameter values, whole or in part, to try right after trial 0.
     """
 
     model: FamilyName
     parameters: dict[str, Parameter] = Field(min_length=1)
+    max_parameters: int | None = Field(default=None, ge=1)
     fixed: dict[str, _Scalar] = Field(default_factory=dict)
     start: list[dict[str, _Scalar]] = Field(default_factory=list)
 
+    def setting(self, name: str) -> str:
+        """Return which of the family's settings a parameter is the value of."""
+        return self.parameters[name].setting or name
+
     def sample(self, choose: Callable[[str, Parameter], Value]) -> Config:
         """Return the configuration that ``choose`` gives, which is asked once for each parameter that exists."""
-        return to_config({"model": self.model, **self.fixed, **self._walk(choose)})
+        return self.config(self._walk(choose))
+
+    def config(self, values: Mapping[str, Value]) -> Config:
+        """Return the configuration with these values of parameters."""
+        settings = {self.setting(name): value for name, value in values.items()}
+        return to_config({"model": self.model, **self.fixed, **settings})
 
     def values(self, config: Config) -> dict[str, Value] | None:
         """Return the parameters' values that give ``config``, or None if it lies outside this space."""
         if config.model != self.model:
             return None
         wanted = config.model_dump()
-        chosen = self._walk(lambda name, parameter: wanted[name])
+        chosen = self._walk(lambda name, parameter: wanted[self.setting(name)])
         inside = all(self.parameters[name].contains(value) for name, value in chosen.items())
+        settings = {self.setting(name): value for name, value in chosen.items()}
         defaults = baseline(self.model).model_dump()
-        return chosen if inside and {**defaults, **self.fixed, **chosen} == wanted else None
+        return chosen if inside and {**defaults, **self.fixed, **settings} == wanted else None
 
     def _walk(self, choose: Callable[[str, Parameter], Value]) -> dict[str, Value]:
         settled: dict[str, Value] = {**baseline(self.model).model_dump(), **self.fixed}
         chosen: dict[str, Value] = {}
         for name, parameter in self.parameters.items():
             if all(settled[key] == value for key, value in parameter.when.items()):
-                settled[name] = chosen[name] = choose(name, parameter)
+                settled[self.setting(name)] = chosen[name] = choose(name, parameter)
         return chosen
 
     def conditional(self) -> bool:
@@ -224,9 +242,12 @@ def check_steps(space: Space, file: str | None = None) -> None:
 def to_json(space: Space) -> dict[str, Any]:
     """Return a space as JSON values; ``from_values`` gives it back."""
     dumped = space.model_dump(mode="json")
+    if dumped["max_parameters"] is None:
+        del dumped["max_parameters"]
     for parameter in dumped["parameters"].values():
-        if parameter.get("step", 0) is None:
-            del parameter["step"]
+        for key in ("step", "setting"):
+            if parameter.get(key, 0) is None:
+                del parameter[key]
     return dumped
 
 
@@ -236,12 +257,12 @@ def _check_against_family(space: Space, file: str | None) -> None:
     _check_names(space, file)
     _accept(space, {}, "fixed", file)
     settled: dict[str, Value] = {**baseline(space.model).model_dump(), **space.fixed}
-    earlier = settled.keys() - space.parameters.keys()
+    earlier = settled.keys() - {space.setting(name) for name in space.parameters}
     for name, parameter in space.parameters.items():
         _check_condition(space, name, earlier, settled, file)
-        earlier.add(name)
+        earlier.add(space.setting(name))
         for end in _ends(parameter):
-            _accept(space, {**parameter.when, name: end}, f"parameters.{name}", file)
+            _accept(space, {**parameter.when, space.setting(name): end}, f"parameters.{name}", file)
     _check_pairs(space, file)
     _check_start(space, file)
 
@@ -249,15 +270,22 @@ def _check_against_family(space: Space, file: str | None) -> None:
 def _check_names(space: Space, file: str | None) -> None:
     fields = family(space.model).model_fields
     known = ", ".join(sorted(fields.keys() - {"model"}))
-    for section, names in (("parameters", space.parameters), ("fixed", space.fixed)):
-        for name in names:
-            key = f"{section}.{name}"
-            if name not in fields or name == "model":
-                what = f"{space.model} has no parameter {name!r}"
-                raise InputError(what, file=file, key=key, hint=f"use one of {known}")
-            if name in space.fixed and name in space.parameters:
-                what = f"{name!r} is both searched and fixed"
-                raise InputError(what, file=file, key=f"fixed.{name}", hint="remove one of the two")
+    searched = {name: space.setting(name) for name in space.parameters}
+    for section, names in (("parameters", searched), ("fixed", {name: name for name in space.fixed})):
+        for name, setting in names.items():
+            where = f"{section}.{name}" + ("" if setting == name else ".setting")
+            if setting not in fields or setting == "model":
+                what = f"{space.model} has no parameter {setting!r}"
+                raise InputError(what, file=file, key=where, hint=f"use one of {known}")
+            if section == "parameters" and setting in space.fixed:
+                what = f"{setting!r} is both searched and fixed"
+                raise InputError(what, file=file, key=f"fixed.{setting}", hint="remove one of the two")
+    for (first, one), (second, other) in combinations(space.parameters.items(), 2):
+        never_together = any(one.when[key] != other.when[key] for key in one.when.keys() & other.when.keys())
+        if searched[first] == searched[second] and not never_together:
+            what = f"{first!r} and {second!r} are both of {searched[first]!r}"
+            hint = "let their `when` name different values of one parameter"
+            raise InputError(what, file=file, key=f"parameters.{second}", hint=hint)
 
 
 def _check_condition(
@@ -269,10 +297,10 @@ def _check_condition(
         if key not in earlier:
             what = f"{key!r} has no value before {name!r}"
             raise InputError(what, file=file, key=where, hint="name a parameter above it")
-        other = space.parameters.get(key)
-        searched = other is not None and other.contains(value)
+        others = [other for of, other in space.parameters.items() if space.setting(of) == key]
+        searched = any(other.contains(value) for other in others)
         # A parameter that does not always exist has its default where it does not.
-        by_default = settled[key] == value and (other is None or bool(other.when))
+        by_default = settled[key] == value and all(other.when for other in others)
         if not searched and not by_default:
             raise InputError(f"{key!r} is never {value!r}", file=file, key=where, hint="use a value that it takes")
 
@@ -280,7 +308,7 @@ def _check_condition(
 def _check_pairs(space: Space, file: str | None) -> None:
     """Refuse two parameters that the family cannot take together at their bounds."""
     ends = [
-        (name, {**parameter.when, name: end})
+        (name, {**parameter.when, space.setting(name): end})
         for name, parameter in space.parameters.items()
         for end in _ends(parameter)
     ]
@@ -296,7 +324,8 @@ def _check_start(space: Space, file: str | None) -> None:
                 what, key = f"{value!r} is not in the space", f"start.{place}.{name}"
                 raise InputError(what, file=file, key=key, hint="change it or widen the space")
         conditions = {key: value for name in start for key, value in space.parameters[name].when.items()}
-        _accept(space, {**conditions, **start}, f"start.{place}", file)
+        settings = {space.setting(name): value for name, value in start.items()}
+        _accept(space, {**conditions, **settings}, f"start.{place}", file)
 
 
 def _accept(space: Space, values: Mapping[str, Value], section: str, file: str | None) -> None:

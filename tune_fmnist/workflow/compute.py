@@ -107,7 +107,7 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
     audit = Audit.resumed(record.scheduler.audit, record.seed, trials.trials)
     searcher = OptunaSearcher(
         session.space,
-        Searching.of(record.searcher, session.space, record.seed),
+        Searching.of(record.searcher, session.space, record.seed, session.images.shape),
         seed=record.seed,
         max_epochs=record.max_epochs,
         journal=paths.journal,
