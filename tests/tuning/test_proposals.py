@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 
@@ -165,6 +166,16 @@ def test_a_limit_is_that_of_the_images_at_hand() -> None:
     settings = SearcherSettings(name="random", n_startup_trials=3)
     drawn = [Searching.of(settings, space, 1, DataShape((1, 8, 8), 10))(number, []).values for number in range(1, 21)]
     assert max(parameters(space.config(values), KNOWN_SHAPE) for values in drawn) > 200_000
+
+
+def test_no_line_tells_of_what_does_not_always_exist(caplog: pytest.LogCaptureFixture) -> None:
+    flips = {"type": "categorical", "choices": [False, True]}
+    alternating = {**flips, "when": {"flip": True}}
+    space = from_values({"model": "ann", "parameters": {"flip": flips, "alternating_flip": alternating}})
+    outcomes = [Outcome({"flip": False}, 0.1), *[Outcome({"flip": True, "alternating_flip": False}, 0.9)] * 4]
+    found = [make_proposer(space, "gp")(number, outcomes) for number in range(6, 12)]
+    assert any("alternating_flip" in values for values, origin in found if origin == "model")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_the_process_learns_of_a_setting_that_has_two_ranges() -> None:

@@ -158,7 +158,8 @@ class Searching:
             raise blame(error, make, OPTION, "in a draw") from None
 
     def _sampler(self, seed: int) -> BaseSampler:
-        arguments = {**self.arguments, "n_startup_trials": 0}
+        # What exists in some trials only is drawn by itself: the documentation says so, and no line for each draw.
+        arguments = {"warn_independent_sampling": False, **self.arguments, "n_startup_trials": 0}
         if self.searcher == "tpe" and self.space.conditional():
             arguments["group"] = True
         with warnings.catch_warnings():
