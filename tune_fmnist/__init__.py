@@ -19,16 +19,18 @@ from tune_fmnist.base import signals
 
 if TYPE_CHECKING:
     from tune_fmnist.models import load
+    from tune_fmnist.reporting.comparison import compare_searches as compare
     from tune_fmnist.reporting.page import write_page as report
     from tune_fmnist.reporting.results import Results, open_search
     from tune_fmnist.workflow.retrain import retrain
     from tune_fmnist.workflow.search import search
 
 __version__ = "0.2.0"
-__all__ = ["Results", "load", "open_search", "report", "retrain", "search"]
+__all__ = ["Results", "compare", "load", "open_search", "report", "retrain", "search"]
 
 _WHERE: Final = {
     "Results": ("tune_fmnist.reporting.results", "Results"),
+    "compare": ("tune_fmnist.reporting.comparison", "compare_searches"),
     "load": ("tune_fmnist.models", "load"),
     "open_search": ("tune_fmnist.reporting.results", "open_search"),
     "report": ("tune_fmnist.reporting.page", "write_page"),

@@ -22,6 +22,7 @@ COMMANDS = {
     "retrain": "more seeds or ranks of an earlier search",
     "list": "the searches of a folder, a line each",
     "show": "what a search has found",
+    "compare": "several searches beside each other",
     "report": "a search's page anew, from its tables",
     "trial": "one trial without Ray, for a debugger",
     "doctor": "what would go wrong, before it does",

@@ -1,0 +1,61 @@
+"""Searches are compared by their tables: on the same images, each with its own seeds, and said so in words."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.fake_search import add_retrains, make_search
+from tune_fmnist import compare
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.reporting import comparison
+from tune_fmnist.reporting.progress import console
+from tune_fmnist.reporting.results import open_search, rows_of
+from tune_fmnist.reporting.retrained import Retrained
+
+
+def test_the_first_ranks_are_compared_on_the_same_test_images(tmp_path: Path) -> None:
+    for name, level in (("good", 0.9), ("poor", 0.1)):
+        add_retrains(make_search(tmp_path / name), [level], baseline=0.0)
+    found = compare([tmp_path / "poor", tmp_path / "good"])
+    poor, good = rows_of(found.table)
+    tested = Retrained.of(open_search(tmp_path / "good"))
+    assert tested is not None
+    right = tested.predictions["label"] == tested.predictions["predicted"]
+    assert good["test"] == pytest.approx(right.mean())
+    assert found.findings[0] == "All validate on the same images: their scores can be compared."
+    points = (good["test"] - poor["test"]) * 100
+    assert found.findings[1].startswith(f"In the test the first rank of good is {points:.2f} points above that of poor")
+    assert found.findings[1].endswith("p < 0.001): more than chance.")
+    low, high = map(float, re.findall(r"interval ([\d.]+) to ([\d.]+)", found.findings[1])[0])
+    assert low < points < high
+    # A search is not better than itself, whatever the order.
+    add_retrains(make_search(tmp_path / "again"), [0.9], baseline=0.0)
+    assert compare([tmp_path / "good", tmp_path / "again"]).findings[1].endswith("no more than chance explains.")
+
+
+def test_searches_on_other_images_or_without_a_test_are_not_compared_in_what_they_do_not_share(tmp_path: Path) -> None:
+    first, second = make_search(tmp_path / "a" / "x"), make_search(tmp_path / "b" / "x")
+    record = second.record
+    record.split_hash, record.searcher = "other", record.searcher.model_copy(update={"name": "random"})
+    record.space = {"model": "ann", "parameters": {"dropout": {"type": "float", "low": 0.0, "high": 0.3}}}
+    record.write(second.paths)
+    found = compare([first.paths.folder, second.paths.folder])
+    assert [row["name"] for row in rows_of(found.table)] == ["a/x", "b/x"]
+    assert all(math.isnan(row["test"]) for row in rows_of(found.table))
+    assert "within these groups only: a/x; b/x." in found.findings[0]
+    assert found.findings[1].startswith("No two of them have tested models")
+    assert ("searcher", first.record.searcher.name, "random") in found.differences
+    assert any(line[0] == "dropout" and line[2] == "0 to 0.3" for line in found.differences)
+    out = console()
+    with out.capture() as captured:
+        comparison.print_comparison(found, out)
+    assert "what differs:" in captured.get()
+
+
+def test_one_search_is_nothing_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="FOLDER: missing; name two searches or more"):
+        compare([tmp_path])

@@ -1,0 +1,187 @@
+"""Several searches beside each other: what each found, whether the best of them differ, and in what they differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tune_fmnist.base.datasets import title_of
+from tune_fmnist.base.errors import InputError
+from tune_fmnist.reporting.results import Results, rows_of
+from tune_fmnist.reporting.retrained import Retrained
+from tune_fmnist.reporting.statistics import SIGNIFICANT, Comparison, compare, correctness, holm, interval
+from tune_fmnist.reporting.wording import DASH, p_text, percent, plain
+from tune_fmnist.store.paths import SearchPaths
+
+_METHOD: Final = ("dataset", "trials", "max_epochs", "searcher", "scheduler", "seed", "images_seed", "limit_train")
+"""Keys of a record that say how a search was made."""
+
+
+@dataclass(frozen=True)
+class ComparedSearches:
+    """Searches beside each other.
+
+    Attributes:
+        table: a row for each: ``name, model, dataset, trials, epochs, validation`` (the first rank's, a fraction),
+            ``test`` (its mean over seeds, NaN if it is not tested), and ``low`` and ``high``, its 95 % interval.
+        findings: sentences: which validation images they share, and how the first ranks differ in the test.
+        differences: what differs in method and space, a line for each key: key, then each search's value in words.
+    """
+
+    table: pd.DataFrame
+    findings: list[str]
+    differences: list[tuple[str, ...]]
+
+
+def compare_searches(folders: Sequence[Path | str]) -> ComparedSearches:
+    """Compare searches by their tables.
+
+    The first ranks are compared in the test on the same images, each with its own seeds; the p-values are corrected for
+    their number by Holm's method.
+
+    Args:
+        folders: of two or more searches.
+
+    Raises:
+        InputError: there are fewer than two, a folder is no search, or a table cannot be read.
+    """
+    if len(folders) < 2:
+        raise InputError("missing", key="FOLDER", hint="name two searches or more")
+    searches = [Results(SearchPaths(Path(folder))) for folder in folders]
+    names = _names([results.paths.folder for results in searches])
+    retrained = [Retrained.of(results) for results in searches]
+    rows = [_row(*one) for one in zip(names, searches, retrained, strict=True)]
+    tested = [one for one in zip(names, searches, retrained, strict=True) if one[2] is not None]
+    findings = [_validation(names, searches), *_tests(tested)]
+    return ComparedSearches(pd.DataFrame(rows), findings, _differences(searches))
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return the folders' names, with those of their parents where two are alike."""
+    short = [folder.resolve().name for folder in folders]
+    return [
+        name if short.count(name) == 1 else f"{folder.resolve().parent.name}/{name}"
+        for name, folder in zip(short, folders, strict=True)
+    ]
+
+
+def _row(name: str, results: Results, retrained: Retrained | None) -> dict[str, Any]:
+    record, ranked = results.record, results.ranked
+    row: dict[str, Any] = {
+        "name": name,
+        "model": record.model,
+        "dataset": title_of(record.dataset),
+        "trials": len(results.trials),
+        "epochs": len(results.epochs),
+        "validation": float(ranked["score"].iloc[0]) if len(ranked) else float("nan"),
+    }
+    if retrained is not None:
+        row["validation"] = retrained.best["validation"]
+    found = None if retrained is None else interval(_hits(retrained))
+    row["test"], row["low"], row["high"] = (found.mean, found.low, found.high) if found else [float("nan")] * 3
+    return row
+
+
+def _hits(retrained: Retrained) -> Any:
+    """Return which test images the first rank has right, (seeds, images)."""
+    return correctness(retrained.predictions)[retrained.best["config_id"]].to_numpy()
+
+
+def _validation(names: Sequence[str], searches: Sequence[Results]) -> str:
+    """Say which searches validate on the same images."""
+    groups: dict[str, list[str]] = {}
+    for name, results in zip(names, searches, strict=True):
+        groups.setdefault(results.record.split_hash, []).append(name)
+    if len(groups) == 1:
+        return "All validate on the same images: their scores can be compared."
+    listed = "; ".join(" and ".join(group) for group in groups.values())
+    return f"They validate on different images, so that scores compare within these groups only: {listed}."
+
+
+def _tests(tested: Sequence[tuple[str, Results, Any]]) -> list[str]:
+    """Say how the first ranks differ in the test, the higher one first."""
+    pairs = []
+    for (one, results, retrained), (other, others, theirs) in combinations(tested, 2):
+        if _test_images(results) != _test_images(others):
+            continue
+        found = compare(_hits(retrained), _hits(theirs))
+        pairs.append((one, other, found) if found.difference >= 0 else (other, one, _reversed(found)))
+    if not pairs:
+        return ["No two of them have tested models on the same test images: nothing is compared in the test."]
+    corrected = holm([found.p_value for _, _, found in pairs])
+    return [_sentence(*pair, float(p_value)) for pair, p_value in zip(pairs, corrected, strict=True)]
+
+
+def _reversed(found: Comparison) -> Comparison:
+    return Comparison(-found.difference, -found.high, -found.low, found.p_value)
+
+
+def _sentence(high: str, low: str, found: Comparison, p_value: float) -> str:
+    verdict = "more than chance" if p_value < SIGNIFICANT else "no more than chance explains"
+    return (
+        f"In the test the first rank of {high} is {found.difference * 100:.2f} points above that of {low} "
+        f"(95 % interval {found.low * 100:.2f} to {found.high * 100:.2f}, p {p_text(p_value)}): {verdict}."
+    )
+
+
+def _test_images(results: Results) -> tuple[str, str | None, int]:
+    """Return what two searches have alike if they have the same test images."""
+    return results.record.dataset, results.record.test_hash, len(results.predictions["index"].unique())
+
+
+def _differences(searches: Sequence[Results]) -> list[tuple[str, ...]]:
+    """Return what differs in method and space: the key, then each search's value."""
+    kept = []
+    for key in _METHOD:
+        values = [_method(results, key) for results in searches]
+        if len(set(values)) > 1:
+            kept.append((key, *values))
+    spaces = [results.record.space.get("parameters", {}) for results in searches]
+    for name in dict.fromkeys(name for space in spaces for name in space):
+        ranges = [_range(space.get(name)) for space in spaces]
+        if len(set(ranges)) > 1:
+            kept.append((name, *ranges))
+    return kept
+
+
+def _method(results: Results, key: str) -> str:
+    value = getattr(results.record, key)
+    return f"{value.name}" if hasattr(value, "name") else plain(value)
+
+
+def _range(parameter: dict[str, Any] | None) -> str:
+    if parameter is None:
+        return DASH
+    if "choices" in parameter:
+        return ", ".join(json.dumps(choice) for choice in parameter["choices"])
+    return f"{parameter['low']:g} to {parameter['high']:g}{' log' if parameter.get('log') else ''}"
+
+
+def print_comparison(found: ComparedSearches, out: Console) -> None:
+    """Print what was compared, on a screen of 80 columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("name", "model", "dataset", "trials", "epochs", "validation", "test", "95 % interval"):
+        table.add_column(name, justify="left" if name in ("name", "model", "dataset") else "right", overflow="fold")
+    for row in rows_of(found.table):
+        counts = [f"{row['trials']}", f"{row['epochs']}"]
+        accuracies = [DASH if row[name] != row[name] else percent(row[name]) for name in ("validation", "test")]
+        ends = DASH if row["low"] != row["low"] else f"{row['low'] * 100:.2f} to {row['high'] * 100:.2f}"
+        table.add_row(*(Text(row[name]) for name in ("name", "model", "dataset")), *counts, *accuracies, ends)
+    out.print(table)
+    for said in found.findings:
+        out.print(said)
+    if found.differences:
+        out.print("what differs:")
+        differing = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        for line in found.differences:
+            differing.add_row(*(Text(cell) for cell in line))
+        out.print(differing)
