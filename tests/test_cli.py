@@ -101,7 +101,8 @@ name, sys.argv = sys.argv[1], sys.argv[1:]
 try:
     cli.run() if name == "tune-fmnist" else cli.run_command(name)
 finally:
-    print(*sorted({"torch", "ray", "optuna", "scipy", "pandas", "matplotlib"} & sys.modules.keys()), file=sys.stderr)
+    heavy = {"torch", "ray", "optuna", "scipy", "pandas", "altair", "vl_convert", "sklearn"}
+    print(*sorted(heavy & sys.modules.keys()), file=sys.stderr)
 """
 
 

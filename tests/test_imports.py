@@ -15,7 +15,7 @@ import tune_fmnist
 from tune_fmnist.cli import COMMANDS
 
 PACKAGE = Path(tune_fmnist.__file__).parent
-HEAVY = {"torch", "torchvision", "ray", "optuna", "scipy", "pandas", "matplotlib", "jinja2"}
+HEAVY = {"torch", "torchvision", "ray", "optuna", "scipy", "pandas", "altair", "vl_convert", "sklearn", "jinja2"}
 
 LAYERS = (
     {"commands"},

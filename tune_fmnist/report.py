@@ -19,7 +19,7 @@ def main(
     debug: Debug = False,
 ) -> None:
     """Write a page with figures from a search's tables, or the table of several searches into a text file."""
-    # Matplotlib and SciPy take two seconds to import, for which --help and a mistyped option need not wait.
+    # Altair, SciPy and scikit-learn take two seconds to import, for which --help and a mistyped option need not wait.
     from tune_fmnist.reporting import page, readme_table
 
     if into is None:

@@ -78,7 +78,7 @@ def held(paths: SearchPaths) -> Held:
             found.rows |= {("epochs", trial, result.epoch) for result in newest.history}
         elif any(folder.glob("epoch-*")):
             found.unreadable.append(str(folder))
-    pictures = [file for file in (paths.page, *paths.figures.glob("*.png")) if file.exists()]
+    pictures = [file for file in (paths.page, *paths.pictures) if file.exists()]
     found.unreadable += [str(file) for file in pictures if not file.stat().st_size]
     return found
 

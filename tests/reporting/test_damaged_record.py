@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.fake_search import make_search, record_of
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import SCHEMA_VERSION
-from tune_fmnist.reporting import wording
+from tune_fmnist.reporting.provenance import provenance
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.summary import print_summary
 from tune_fmnist.reporting.utilisation import utilisation
@@ -50,7 +50,7 @@ def told(results: Results, values: dict[str, Any]) -> str:
     out = io.StringIO()
     print_summary(results, Console(file=out, width=200))
     shares = utilisation(record, results.trials, results.epochs)
-    return f"{out.getvalue()} {wording.provenance(record)} {shares}"
+    return f"{out.getvalue()} {provenance(record)} {shares}"
 
 
 def test_the_record_itself_is_told(made: Results) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 
@@ -75,24 +74,3 @@ def test_a_search_on_fewer_images_is_not_compared_with_published_figures() -> No
     assert words.smaller_than_published(SearchRecord.model_validate(record_of("ann", images=12_000))) == (
         "The published figures are of 60,000 training images; this search used 12,000, so the two cannot be compared."
     )
-
-
-def test_provenance_leaves_out_what_is_empty_and_gives_units() -> None:
-    changes: dict[str, Any] = {
-        "wall_seconds": 75.2,
-        "utilisation": 0.5,
-        "git_commit": None,
-        "gpu_sharing": None,
-        "resumed_at": [],
-    }
-    hardware = {"memory_bytes": 2**31, "gpus": [], "names": ["a", "b"]}
-    record = SearchRecord.model_validate(record_of("cnn") | changes | {"hardware": hardware, "interrupted": False})
-    told = dict(words.provenance(record))
-    assert told["time in all"] == "1:15 min"
-    assert told["time of all slots"] == "10:00 min"
-    assert told["utilisation"] == "50 %"
-    assert told["interrupted"] == "no"
-    assert told["hardware"] == "memory 2.0 GiB, names a, b"
-    assert told["retrain plan"] == "wanted yes, top k 3, seeds 3, confirm 0"
-    left_out = {"schema version", "space", "name", "model", "git commit", "gpu sharing", "resumed at", "storage"}
-    assert not left_out & told.keys()

@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import base64
+import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import numpy as np
+import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib import rc_context
-from matplotlib.figure import Figure
+from markupsafe import Markup
 
-from tune_fmnist.base.datasets import title_of
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
-from tune_fmnist.base.metrics import class_accuracy, confusion
-from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED
-from tune_fmnist.models.config import later_settings
-from tune_fmnist.reporting import edges, stops, verdicts, wording
+from tune_fmnist.base.metrics import confusion
+from tune_fmnist.base.vocabulary import DIVERGED, FAILED
+from tune_fmnist.reporting import edges, importances, stops, verdicts, wording
+from tune_fmnist.reporting.calibration import surest_mistakes
 from tune_fmnist.reporting.confirmed import Confirmed
-from tune_fmnist.reporting.figures import confusion as confusion_figure
-from tune_fmnist.reporting.figures import retrains as retrain_figures
-from tune_fmnist.reporting.figures import trials as trial_figures
-from tune_fmnist.reporting.figures.style import SETTINGS
+from tune_fmnist.reporting.figures.style import COLOURS, CONFIG, Figure
+from tune_fmnist.reporting.pictures import class_accuracies, figures
+from tune_fmnist.reporting.provenance import moment, provenance
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
-from tune_fmnist.reporting.statistics import confusion_sentence
-from tune_fmnist.reporting.wording import between, percent, plain
+from tune_fmnist.reporting.rungs import rung_counts
+from tune_fmnist.reporting.statistics import SIGNIFICANT, confusion_sentence
+from tune_fmnist.reporting.trial_list import trial_list
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord
 
-TOP_TRIALS: Final = 10
-
-
-class _Drawn(NamedTuple):
-    name: str
-    title: str
-    caption: str
-    figure: Figure
+SURE: Final = 20
+"""The most confidently wrong test images that are listed."""
 
 
 def write_pages(folders: Sequence[Path]) -> list[Path]:
@@ -59,42 +52,22 @@ def write_page(folder: Path) -> Path:
         InputError: the folder is no search, or a table is missing or damaged.
     """
     results = Results(SearchPaths(folder))
-    record, retrained, confirmed = results.record, Retrained.of(results), Confirmed.of(results)
     if not os.access(folder, os.W_OK):
         raise InputError("cannot be written", file=folder, hint="make it writable or copy it elsewhere")
-    page = (
-        _environment()
-        .get_template("page.html.jinja")
-        .render(
-            record=record,
-            dataset=title_of(record.dataset),
-            answer=_answer_of_trials(results) if retrained is None else verdicts.answer(retrained),
-            against_start=None if retrained is None else verdicts.against_start(retrained),
-            tested_ranks=None if retrained is None else verdicts.tested_ranks(retrained),
-            confirmed=[] if confirmed is None else rows_of(confirmed.summary),
-            confirmation=verdicts.confirmation(confirmed),
-            baseline=wording.baseline_definition(record),
-            score=wording.score_definition(record),
-            published=wording.published(record),
-            published_images=wording.PUBLISHED_IMAGES,
-            smaller=wording.smaller_than_published(record),
-            retrained=[] if retrained is None else rows_of(retrained.summary),
-            filled_up=None if retrained is None else wording.filled_up(retrained.unfinished),
-            reads=0 if retrained is None else retrained.reads,
-            trials=_trial_table(results),
-            pictures=_pictures(results, retrained),
-            classes=None if retrained is None else _classes(retrained, record.classes),
-            counts=wording.ends(results.trials, results.epochs),
-            proposed=wording.proposers(results.trials),
-            stops=" ".join(filter(None, (stops.told_by_rungs(results), stops.told_by_audit(results)))),
-            edge=edges.of_best(results, retrained),
-            lost=rows_of(results.trials[results.trials["status"].isin([DIVERGED, FAILED])]),
-            provenance=wording.provenance(record),
-        )
-    )
+    drawn, page = page_of(results)
+    for figure in drawn:
+        figure.write(results.paths.figures)
     with publish(results.paths.page) as partial:
         partial.write_text(page, encoding="utf-8")
     return results.paths.page
+
+
+def page_of(results: Results) -> tuple[list[Figure], str]:
+    """Return the figures of a search and its page in HTML; errors as of ``write_page``."""
+    retrained, confirmed = Retrained.of(results), Confirmed.of(results)
+    drawn = figures(results, retrained)
+    told = _of_search(results, retrained) | _of_test(results, retrained, confirmed)
+    return drawn, _environment().get_template("page.html.jinja").render(**told, **_drawn(drawn))
 
 
 def _environment() -> Environment:
@@ -105,47 +78,102 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": wording.points, "p": wording.p_text}
-    environment.globals |= {"between": between, "counted": wording.counted, "isnan": math.isnan}
+    environment.filters |= {"percent": wording.percent, "points": wording.points, "p": wording.p_text}
+    environment.globals |= {"between": wording.between, "counted": wording.counted, "isnan": math.isnan}
+    environment.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     return environment
 
 
-def _pictures(results: Results, retrained: Retrained | None) -> list[dict[str, str]]:
-    """Write the figures; return each one's title, caption and PNG in base64."""
-    pictures = []
-    with rc_context(SETTINGS):
-        for drawn in _drawn(results, retrained):
-            file = results.paths.figures / f"{drawn.name}.png"
-            with publish(file) as partial:
-                drawn.figure.savefig(partial, format="png")
-            png = base64.b64encode(file.read_bytes()).decode()
-            pictures.append({"title": drawn.title, "caption": drawn.caption, "png": png})
-    return pictures
+def _of_search(results: Results, retrained: Retrained | None) -> dict[str, Any]:
+    """Return what the page says of the trials, and of how they were computed."""
+    record, trials = results.record, results.trials
+    return {
+        "record": record,
+        "dataset": results.dataset_title,
+        "began": moment(record.started_at),
+        "state": _state(results),
+        "baseline": wording.baseline_definition(record),
+        "score": wording.score_definition(record),
+        "smaller": wording.smaller_than_published(record),
+        "trials": trial_list(results),
+        "counts": wording.ends(trials, results.epochs),
+        "proposed": wording.proposers(trials),
+        "rungs": list(zip(rung_counts(results), stops.rungs(results), strict=True)),
+        "audit": stops.told_by_audit(results),
+        "edge": edges.of_best(results, retrained),
+        "few": importances.FEWEST,
+        "lost": rows_of(trials[trials["status"].isin([DIVERGED, FAILED])]),
+        "provenance": provenance(record),
+        "key_figures": _key_figures(results, retrained),
+    }
 
 
-def _drawn(results: Results, retrained: Retrained | None) -> Iterator[_Drawn]:
-    """Yield the figures in the order of the page."""
-    trials, epochs, ranked = results.trials, results.epochs, results.ranked
-    published = wording.published(results.record)
-    if wording.smaller_than_published(results.record) is not None:
-        published = None
-    if retrained is not None:
-        tested = retrain_figures.retrained_accuracies(retrained, published and published.test)
-        figure = retrain_figures.draw_retrained_accuracies(tested)
-        yield _Drawn("test_accuracy", tested.title, tested.caption, figure)
-    if len(ranked):
-        curves = trial_figures.learning_curves(trials, epochs, ranked)
-        yield _Drawn("learning_curves", curves.title, curves.caption, trial_figures.draw_learning_curves(curves))
-    if (trials["status"] == COMPLETED).any():
-        best = trial_figures.best_so_far(trials, epochs, published and published.validation)
-        yield _Drawn("best_so_far", best.title, best.caption, trial_figures.draw_best_so_far(best))
-    if retrained is not None:
-        training = retrain_figures.training_curves(results.retrain_epochs, retrained)
-        figure = retrain_figures.draw_training_curves(training)
-        yield _Drawn("training_curves", training.title, training.caption, figure)
-        label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
-        matrix = confusion_figure.confusion_matrix(label, predicted, results.record.classes)
-        yield _Drawn("confusion", matrix.title, matrix.caption, confusion_figure.draw_confusion_matrix(matrix))
+def _of_test(results: Results, retrained: Retrained | None, confirmed: Confirmed | None) -> dict[str, Any]:
+    """Return what the page says of confirmations, retrains and the test."""
+    told: dict[str, Any] = {
+        "confirmed": [] if confirmed is None else rows_of(confirmed.summary),
+        "confirmation": verdicts.confirmation(confirmed),
+        "published": wording.published(results.record),
+        "published_images": wording.PUBLISHED_IMAGES,
+        "best_folder": str(results.paths.best),
+        "network": results.record.model.split(":") if results.record.is_own else None,
+    }
+    if retrained is None:
+        nothing = dict.fromkeys(("details", "against_start", "tested_ranks", "filled_up", "classes"))
+        return told | nothing | {"answer": _answer_of_trials(results), "retrained": [], "reads": 0, "surest": []}
+    return told | {
+        "answer": verdicts.answer(retrained, results.dataset_title),
+        "details": verdicts.details(retrained),
+        "against_start": verdicts.against_start(retrained),
+        "tested_ranks": verdicts.tested_ranks(retrained),
+        "retrained": rows_of(retrained.summary),
+        "filled_up": wording.filled_up(retrained.unfinished),
+        "reads": retrained.reads,
+        "classes": _classes(retrained, results.classes),
+        "surest": [
+            wrong._asdict() | {"label": results.classes[wrong.label], "predicted": results.classes[wrong.predicted]}
+            for wrong in surest_mistakes(retrained.predictions, SURE)
+        ],
+    }
+
+
+def _drawn(drawn: Sequence[Figure]) -> dict[str, Any]:
+    """Return the figures with all that draws them."""
+    datasets: dict[str, Any] = {}
+    panels = {}
+    for figure in drawn:
+        panels[figure.name], rows = figure.specifications()
+        datasets |= rows
+    return {
+        "figures": {figure.name: figure for figure in drawn},
+        "colours": COLOURS,
+        "charts": _embedded({"config": CONFIG, "datasets": datasets, "panels": panels}),
+        "library": _library(),
+    }
+
+
+@cache
+def _library() -> Markup:
+    """Return Vega, Vega-Lite and Vega-Embed as one script."""
+    return Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))  # noqa: S704
+
+
+def _embedded(content: Mapping[str, Any]) -> Markup:
+    """Return JSON that can stand in a script element, whatever its texts hold."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704
+
+
+def _state(results: Results) -> str | None:
+    """Return in a sentence that a search is not finished; None if it is."""
+    state = results.record.state
+    if state == "finished":
+        return None
+    words = {"running": "is running", "interrupted": "was interrupted", "failed": "has failed"}[state]
+    text = f"This search {words}: what follows is of the {wording.counted(len(results.trials), 'trial')} so far"
+    if len(results.epochs):
+        text += f", the last of which reported at {results.epochs['reported_at'].max():%H:%M:%S} UTC"
+    return f"{text}."
 
 
 def _answer_of_trials(results: Results) -> str:
@@ -155,48 +183,37 @@ def _answer_of_trials(results: Results) -> str:
     best = rows_of(results.ranked)[0]
     return (
         f"The trial that ranks first is number {best['number']} ({wording.settings(best, results.record)}), "
-        f"with a score of {percent(best['score'])} after {wording.counted(best['epochs'], 'epoch')}. "
+        f"with a score of {wording.percent(best['score'])} after {wording.counted(best['epochs'], 'epoch')}. "
         "Its configuration has not been retrained, so nothing has been tested, and the "
         f"best of {wording.counted(len(results.ranked), 'trial')} looks better in validation than it is."
     )
 
 
-def _trial_table(results: Results) -> dict[str, Any]:
-    """Return the best trials and trial 0: the settings that vary among all trials as columns, the others once."""
-    trials, ranked = results.trials, results.ranked
-    columns = [
-        name
-        for name in trials.columns
-        if name.startswith("config_") and name not in ("config_id", "config_model") and trials[name].notna().any()
-    ]
-    varying = [name for name in columns if trials[name].nunique(dropna=False) > 1]
-    shown = ranked[(ranked["number"] == 0) | ranked["number"].isin(ranked["number"][:TOP_TRIALS])]
-    off = {f"config_{name}": value for name, value in later_settings(results.record.model).items()}
-    alike = {name: row[name] for row in rows_of(trials[:1]) for name in columns if name not in varying}
-    same = [
-        f"{_setting(name)} {plain(value)}" for name, value in alike.items() if name not in off or value != off[name]
-    ]
-    return {
-        "rows": [row | {"cells": [plain(row[name]) for name in varying]} for row in rows_of(shown)],
-        "top": min(TOP_TRIALS, len(ranked)),
-        "columns": [_setting(name) for name in varying],
-        "same": ", ".join(same),
-    }
-
-
-def _setting(column: str) -> str:
-    return column.removeprefix("config_")
+def _key_figures(results: Results, retrained: Retrained | None) -> list[tuple[str, str, str]]:
+    """Return the page's figures in large type: what, how much, and what is to be known of it."""
+    record, told = results.record, []
+    if retrained is not None:
+        best = retrained.best
+        note = f"95 % interval {wording.between(best['low'], best['high'])}"
+        told.append(("test accuracy", wording.percent(best["mean"]), note))
+        if not math.isnan(best["difference"]):
+            chance = "may be chance" if best["p_value"] >= SIGNIFICANT else "more than chance"
+            note = f"{wording.between(best['difference_low'], best['difference_high'])}, {chance}"
+            told.append(("points above the baseline", wording.points(best["difference"]), note))
+    elif len(results.ranked):
+        first = rows_of(results.ranked)[0]
+        note = f"validation, {wording.counted(first['epochs'], 'epoch')}; not tested"
+        told.append(("best score", wording.percent(first["score"]), note))
+    told.append(("trials", f"{len(results.trials):,}", wording.states(results.trials) or "none yet"))
+    if record.search_seconds:
+        note = f"{wording.duration(record.wall_seconds)} with all that followed" if record.wall_seconds else ""
+        told.append(("for the trials", wording.duration(record.search_seconds), note))
+    return told
 
 
 def _classes(retrained: Retrained, names: Sequence[str]) -> dict[str, Any]:
     """Return the confused classes in words, and the best configuration's and the baseline's accuracy on each class."""
     label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
-    best = class_accuracy(label, predicted, len(names))
-    baseline = retrained.retrains[retrained.retrains["is_baseline"]]
-    compared = len(baseline) > 0 and not retrained.best["is_baseline"]
-    theirs = np.mean(baseline["class_accuracy"].tolist(), axis=0) if compared else np.full(len(names), math.nan)
-    rows = [
-        {"name": name, "best": own, "baseline": other} for name, own, other in zip(names, best, theirs, strict=True)
-    ]
+    rows = class_accuracies(retrained, names)
     sentence = confusion_sentence(confusion(label, predicted, len(names)), names)
-    return {"sentence": sentence, "rows": rows, "compared": compared}
+    return {"sentence": sentence, "rows": rows, "compared": not all(math.isnan(row.baseline) for row in rows)}

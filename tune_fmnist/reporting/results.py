@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tune_fmnist.base.datasets import title_of
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.vocabulary import STATUSES
 from tune_fmnist.models import load
@@ -62,6 +63,16 @@ class Results:
         """One row per confirmation; none where nothing was confirmed."""
         frame: pd.DataFrame = read_confirmations(self.paths).to_pandas()
         return frame
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in order."""
+        return tuple(self.record.classes)
+
+    @property
+    def dataset_title(self) -> str:
+        """The dataset as a text names it."""
+        return title_of(self.record.dataset)
 
     @property
     def retrained(self) -> bool:

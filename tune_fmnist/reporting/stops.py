@@ -86,11 +86,6 @@ def false_stops(results: Results) -> FalseStops | None:
     return FalseStops(wrong, len(audited), float(interval.low), float(interval.high))
 
 
-def told_by_rungs(results: Results) -> str:
-    """Return in a sentence per rung how its ranks agree with those at the end; empty if no trial is stopped."""
-    return " ".join(_of_rung(rung) for rung in rungs(results))
-
-
 def told_by_audit(results: Results) -> str | None:
     """Return in a sentence how many trials were wrongly stopped; None if there was no audit."""
     if (found := false_stops(results)) is None:
@@ -99,14 +94,4 @@ def told_by_audit(results: Results) -> str | None:
         f"Of {counted(found.audited, 'stopped trial')} that ran on for the audit, {found.wrong} would have ranked "
         f"among the first {PLACES}: {percent(found.wrong / found.audited, 0)} "
         f"(95 % interval {percent(found.low, 0)} to {percent(found.high, 0)})."
-    )
-
-
-def _of_rung(rung: Rung) -> str:
-    of = counted(rung.trials, "trial")
-    if math.isnan(rung.correlation):
-        return f"How ranks after epoch {rung.epoch} agree with those at the end {of} that got there cannot tell."
-    return (
-        f"Ranks after epoch {rung.epoch} agree with those at the end by {rung.correlation:.2f} "
-        f"(Spearman's correlation, {of} that got there)."
     )

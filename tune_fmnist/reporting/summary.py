@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -43,7 +42,7 @@ def print_summary(results: Results, out: Console) -> None:
         out.print(said)
     if retrained is not None:
         out.print(_best(retrained))
-        out.print(_classes(retrained, results.record.classes))
+        out.print(_classes(retrained, results.classes))
     elif results.ranked.empty:
         out.print("no trial has a score that counts: nothing ranks")
     else:
@@ -90,7 +89,7 @@ def _best(retrained: Retrained) -> str:
 def _classes(retrained: Retrained, names: Sequence[str]) -> str:
     label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
     accuracy = class_accuracy(label, predicted, len(names))
-    low, high = int(np.nanargmin(accuracy)), int(np.nanargmax(accuracy))
+    low, high = int(accuracy.argmin()), int(accuracy.argmax())
     extremes = f"lowest accuracy: {names[low]} ({accuracy[low]:.3f}), highest: {names[high]} ({accuracy[high]:.3f})"
     return f"{extremes}. {confusion_sentence(confusion(label, predicted, len(names)), names)}"
 
@@ -111,14 +110,7 @@ def _files(results: Results) -> list[str]:
     """Return where everything is, and a command that goes further."""
     folder = results.paths.folder
     if results.retrained:
-        options = [
-            "--resume",
-            "--results-dir",
-            str(folder.parent),
-            "--name",
-            folder.name,
-            *results.record.named_to_resume,
-        ]
+        options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name, *results.record.named_again]
         more = ["python", "-m", "tune_fmnist.search", *options, "--trials", str(2 * results.record.trials)]
     else:
         more = ["python", "-m", "tune_fmnist.retrain", str(folder), *results.record.named_again]

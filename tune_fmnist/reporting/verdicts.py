@@ -82,24 +82,47 @@ def gained(comparison: Comparison) -> str:
     )
 
 
-def answer(retrained: Retrained) -> str:
-    """Return how accurate the best configuration is, and whether that is more than the baseline by chance."""
-    best, one = retrained.best, retrained.one_seed
+def answer(retrained: Retrained, dataset: str) -> str:
+    """Return in two sentences how good the best configuration is, and whether it differs from the baseline by chance.
+
+    Args:
+        retrained: the retrained configurations.
+        dataset: the title of the images.
+    """
+    best = retrained.best
     images = len(retrained.predictions) // best["seeds"]
-    over = "the images, with one seed" if best["seeds"] == 1 else f"{best['seeds']} seeds and the images"
-    who = "The model of the best configuration" if best["seeds"] == 1 else "The best configuration"
     first = (
-        f"{who} by validation ({best['settings']}) classifies {percent(best['mean'])} of the "
-        f"{images:,} test images correctly (95 % interval {between(best['low'], best['high'])} %, over {over}). "
+        f"The best model found gets {percent(best['mean'], 1)} of {images:,} {dataset} images right that it had never "
+        f"seen{', in the mean of ' + counted(best['seeds'], 'training') if best['seeds'] > 1 else ''}. "
     )
     if best["is_baseline"]:
-        return first + "It is the baseline: no other configuration did better in validation."
+        return first + "It is the baseline, where the search began: no other configuration did better in validation."
     if math.isnan(best["p_value"]):
-        return first + "The baseline has not been retrained yet, so there is no comparison."
+        return first + "The baseline, where the search began, has not been retrained yet, so there is no comparison."
+    theirs = percent(best["mean"] - best["difference"], 1)
+    if best["p_value"] >= SIGNIFICANT:
+        return first + f"The baseline, where the search began, gets {theirs}: the difference may be chance."
+    gap = f"{abs(best['difference']) * 100:.1f} points {'more' if best['difference'] >= 0 else 'less'}"
+    of = ", for these two models" if retrained.one_seed else ""
+    return first + f"That is {gap} than the {theirs} of the baseline, where the search began, and not by chance{of}."
+
+
+def details(retrained: Retrained) -> str:
+    """Return the figures behind the answer: settings, intervals and the p-value."""
+    best, one = retrained.best, retrained.one_seed
+    over = "the images, with one seed" if best["seeds"] == 1 else f"{best['seeds']} seeds and the images"
+    who = "The model of the best configuration" if best["seeds"] == 1 else "The best configuration"
+    images = len(retrained.predictions) // best["seeds"]
+    first = (
+        f"{who} by validation ({best['settings']}) classifies {percent(best['mean'])} of the {images:,} test images "
+        f"correctly (95 % interval {between(best['low'], best['high'])} %, over {over})."
+    )
+    if math.isnan(best["p_value"]):
+        return first
     whose = "the baseline's model" if one else "the baseline"
     verdict = "more than chance" if best["p_value"] < SIGNIFICANT else "this may be chance"
     return first + (
-        f"That is {abs(best['difference']) * 100:.2f} percentage points "
+        f" That is {abs(best['difference']) * 100:.2f} percentage points "
         f"{'more' if best['difference'] >= 0 else 'less'} than {whose} reaches when it is retrained in the same "
         f"way (95 % interval of the difference {between(best['difference_low'], best['difference_high'])}, "
         f"{p_equation(best['p_value'])}): "

@@ -148,7 +148,7 @@ class Mirror:
         """
         with self._lock:
             ended = list(self._ended)
-            figures = sorted(f"figures/{file.name}" for file in self._paths.figures.glob("*.png"))
+            figures = [f"figures/{file.name}" for file in self._paths.pictures]
             changed = {}
             for name in (_RECORD, *reversed(_ORDER), *figures):
                 file = self._paths.folder / name

@@ -68,6 +68,11 @@ class SearchPaths:
         self.lock = self.folder / ".lock"
         self.holder = self.folder / ".holder.json"
 
+    @property
+    def pictures(self) -> list[Path]:
+        """The figures' files that are there, in order."""
+        return sorted([*self.figures.glob("*.png"), *self.figures.glob("*.svg")])
+
     @classmethod
     def named(cls, results_dir: Path, name: str) -> SearchPaths:
         """Return the paths of search ``name`` under ``results_dir``; a name cannot lead out of it."""

@@ -179,7 +179,7 @@ def _journal(file: Path) -> Finding:
 
 
 def _pictures(paths: SearchPaths, *, finished: bool) -> Iterator[Finding]:
-    files = [file for file in (paths.page, *sorted(paths.figures.glob("*.png"))) if file.exists()]
+    files = [file for file in (paths.page, *paths.pictures) if file.exists()]
     empty = [str(file.relative_to(paths.folder)) for file in files if not file.stat().st_size]
     found, bad = f"{len(files)} files", bool(empty) or (finished and paths.page not in files)
     what = f"{empty[0]} is empty" if empty else "is missing"
