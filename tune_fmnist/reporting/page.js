@@ -37,17 +37,19 @@
 
   // Of the figure of lines a brush gives parameters and a range of their coordinates.
   const matches = (row, ranges) => {
-    if (ranges.axis) return ranges.axis.some((name) => inside(row["c_" + name], ranges.at || [0, 1]));
+    if (ranges.axis) return ranges.axis.some((name) => inside(row[name === "score, %" ? "c_" : "c_" + name], ranges.at || [0, 1]));
     return Object.entries(ranges).every(([field, range]) => inside(row[field], range));
   };
 
+  // One after the other: a chart that is being drawn takes no changes.
+  let work = Promise.resolve();
   const choose = () => {
     const sets = [...brushed.values()];
     const chosen = sets.length ? sets.reduce((a, b) => new Set([...a].filter((n) => b.has(n)))) : null;
     const value = chosen && Object.fromEntries([...chosen].map((n) => [n, true]));
-    for (const { view } of views) {
-      try { view.signal("chosen", value || false).runAsync(); } catch { /* a chart that shows no trials */ }
-    }
+    work = work.then(async () => {
+      for (const view of views) await view.signal("chosen", value || false).runAsync();
+    });
     for (const row of document.querySelectorAll("#all-trials tbody tr")) row.hidden = chosen !== null && !chosen.has(Number(row.dataset.n));
     const bar = document.getElementById("chosen");
     bar.hidden = chosen === null;
@@ -55,22 +57,23 @@
   };
 
   const listen = (view, spec) => {
-    try {
-      view.addSignalListener("brush", (_, ranges) => {
-        if (Object.keys(ranges).length) brushed.set(view, new Set(rowsOf(spec).filter((row) => matches(row, ranges)).map((row) => row.n)));
-        else brushed.delete(view);
-        choose();
-      });
-    } catch { /* a chart without a brush */ }
+    view.addSignalListener("brush", (_, ranges) => {
+      const rows = rowsOf(spec).filter((row) => matches(row, ranges));
+      if (Object.keys(ranges).length) brushed.set(view, new Set(rows.map((row) => row.n)));
+      else if (!brushed.delete(view)) return;
+      choose();
+    });
   };
+
+  const has = (spec, name) => [spec, ...(spec.layer || [])].some((one) => (one.params || []).some((param) => param.name === name));
 
   const draw = async () => {
     for (const element of document.querySelectorAll(".chart")) {
       const spec = prepared(charts.panels[element.dataset.figure][Number(element.dataset.panel)]);
       const options = { mode: "vega-lite", renderer: "svg", actions: false, logLevel: 1, tooltip: { theme: "custom" } };
       const { view } = await vegaEmbed(element, spec, options);
-      views.push({ view });
-      listen(view, spec);
+      if (has(spec, "chosen")) views.push(view);
+      if (has(spec, "brush")) listen(view, spec);
       element.querySelector("svg").setAttribute("aria-hidden", "true");
       element.dataset.drawn = "yes";
     }
@@ -78,8 +81,11 @@
   };
 
   const clear = () => {
-    for (const view of brushed.keys()) view.signal("brush_x", []).signal("brush_y", []).runAsync();
+    const cleared = [...brushed.keys()];
     brushed.clear();
+    work = work.then(async () => {
+      for (const view of cleared) await view.signal("brush_x", []).signal("brush_y", []).runAsync();
+    });
     choose();
   };
 

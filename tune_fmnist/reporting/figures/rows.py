@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, RUNNING
-from tune_fmnist.reporting.figures.style import CHOSEN, RAMP, hundredfold, palette, share_of_ink
+from tune_fmnist.reporting.figures.style import CHOSEN, RAMP, accuracy_scale, hundredfold, palette, share_of_ink
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.stops import rung_epochs
@@ -35,7 +35,8 @@ class TrialRows:
         space: of the search.
         rows: one per trial: number ``n``, ``role`` (baseline, start, best or trial), ``status``, ``reached``,
             ``origin``, ``score`` in percent, ``epochs``, ``minutes``, ``size`` in parameters, and of each parameter of
-            the space its value ``v_NAME`` and its coordinate ``c_NAME`` from 0 to 1, null outside of the space.
+            the space its value ``v_NAME`` and its coordinate ``c_NAME`` from 0 to 1, null outside of the space; ``c_``
+            is the coordinate of the score in ``score_range``, or at its end.
         colours: of ``reached``, in order, of those that occur.
     """
 
@@ -57,6 +58,12 @@ class TrialRows:
     def ink(self) -> float:
         """By how much marks are smaller and lines paler where trials are many."""
         return share_of_ink(len(self.rows))
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """The scores in percent that an axis holds; there is a score."""
+        low, high = accuracy_scale(self.scores).domain
+        return low, high
 
     @property
     def scores(self) -> list[float]:
@@ -91,7 +98,12 @@ def trial_rows(results: Results, retrained: Retrained | None) -> TrialRows:
             "size": None if pd.isna(trial["parameters"]) else int(trial["parameters"]),
         }
         rows.append(row | _point(space, config_values(trial)))
-    return TrialRows(space, rows, _colours(rows, bounds))
+    data = TrialRows(space, rows, _colours(rows, bounds))
+    low, high = data.score_range if data.scores else (0.0, 1.0)
+    for row in rows:
+        score = row["score"]
+        row["c_"] = None if score is None else min(1.0, max(0.0, (score - low) / (high - low)))
+    return data
 
 
 def _roles(results: Results, retrained: Retrained | None) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import altair as alt
 
@@ -108,7 +108,7 @@ def _lanes(data: TrialRows) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
 def draw_slices(data: TrialRows) -> Figure:
     """Draw the score of every trial against each parameter, in the colour of how far it came."""
     panels = [_slice(data, name) for name in data.space.parameters]
-    low = accuracy_scale(data.scores).domain[0]
+    low, _ = data.score_range
     below = sum(row["score"] is not None and row["score"] < low for row in data.rows)
     caption = (
         "Every trial, at the score it had when it ended: those that were stopped early would have gone on rising. "
@@ -169,22 +169,23 @@ def _axis(parameter: IntParameter | FloatParameter) -> alt.Axis:
     return alt.Axis(values=[float(f"{tick:.2g}") for tick in ticks], grid=False, format="~g")
 
 
+_SCORES: Final = "score, %"
+"""The last axis: no parameter has such a name."""
+
+
 def draw_parallel(data: TrialRows) -> Figure:
     """Draw every configuration as a line over the parameters' scales, from the first parameter to the score."""
     names = list(data.space.parameters)
-    floor, top = (bound / 100.0 for bound in accuracy_scale(data.scores).domain)
-    rows = f"clamp((datum.score / 100 - {floor:.6f}) / {top - floor:.6f}, 0, 1)"
     keys = [*(f"c_{name}" for name in names), "c_"]
-    order = [*names, "score"]
+    order = [*names, _SCORES]
     x = alt.X("axis:N", sort=order, scale=alt.Scale(domain=order, padding=0.35), title=None, axis=_HEADS)
     y = alt.Y("at:Q", scale=alt.Scale(domain=[-0.06, 1.06]), axis=None)
     base = (
         alt.Chart(alt.NamedData(name=TRIALS))
         .transform_filter("isValid(datum.score)")
-        .transform_calculate(c_=rows)
         .transform_fold([*keys], as_=["key", "at"])
         .transform_filter("isValid(datum.at)")
-        .transform_calculate(axis="datum.key == 'c_' ? 'score' : slice(datum.key, 2)")
+        .transform_calculate(axis=f"datum.key == 'c_' ? '{_SCORES}' : slice(datum.key, 2)")
         .encode(x=x, y=y, detail="n:N", tooltip=[_NUMBER, _SCORE, _REACHED, "status:N"])
     )
     lines = base.mark_line(strokeWidth=1.3, strokeJoin="round").encode(
@@ -198,10 +199,7 @@ def draw_parallel(data: TrialRows) -> Figure:
     )
     poles = chart({"axis": name, "at": 0.0, "end": 1.0} for name in order)
     rails = poles.mark_rule(color=ink("rest")).encode(x=x, y=y, y2="end:Q")
-    ends = _ends(data) + [
-        {"axis": "score", "at": at, "dy": dy, "text": f"{bound * 100:.1f} %"}
-        for at, dy, bound in ((0.0, 12, floor), (1.0, -10, top))
-    ]
+    ends = _ends(data)
     texts = [
         chart([end for end in ends if end["dy"] == dy])
         .mark_text(dy=dy, color=ink("quiet"), fontSize=11)
@@ -238,7 +236,9 @@ def _ends(data: TrialRows) -> list[dict[str, Any]]:
             {"axis": name, "at": 0.0, "dy": 12, "text": plain(low)},
             {"axis": name, "at": 1.0, "dy": -10, "text": plain(high)},
         ]
-    return ends
+    low, high = data.score_range
+    ends += [{"axis": _SCORES, "at": 0.0, "dy": 12, "text": f"{low:.1f}"}]
+    return [*ends, {"axis": _SCORES, "at": 1.0, "dy": -10, "text": f"{high:.1f}"}]
 
 
 def draw_importances(found: Importances) -> Figure:

@@ -1,0 +1,226 @@
+"""The page in a browser: drawn, quiet, offline, answering the pointer, sorted; on a phone, by night, on paper."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tests.fake_search import add_confirmations, add_retrains, begin_with_start, edit_trials, make_search
+from tune_fmnist.reporting.page import page_of
+from tune_fmnist.reporting.results import Results
+from tune_fmnist.store import tables
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.store.record import SearchRecord
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt install chromium")
+
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+MARKS = """element => [...element.querySelectorAll(
+        '.mark-symbol path, .mark-rect path, .mark-line path, .mark-rule line'
+    )].map(mark => mark.getBoundingClientRect()).filter(box => box.width + box.height > 0)
+    .map(box => [box.x + box.width / 2, box.y + box.height / 2])"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def written(results: Results) -> Path:
+    """Write a search's page without its figures' files."""
+    results = Results(SearchPaths(results.paths.folder))
+    results.paths.page.write_text(page_of(results)[1], encoding="utf-8")
+    return results.paths.page
+
+
+def change(results: Results, **values: Any) -> Results:
+    """Change the record of a search."""
+    SearchRecord.model_validate(results.record.model_dump() | values).write(results.paths)
+    return results
+
+
+def of_an_own_model(folder: Path) -> Results:
+    """Make a search of a network that no process knows, with a parameter of its own."""
+    results = make_search(folder, trials=20)
+    rows = tables.read(results.paths.trials, tables.TRIALS).to_pylist()
+    own = {"config_model": "nets:Mine", "config_hidden1": None, "config_hidden2": None}
+    trials = tables.to_table([row | own for row in rows], tables.TRIALS)
+    widths = pa.array([8 * (1 + row["number"] % 7) for row in rows])
+    tables.write(trials.append_column(pa.field("config_width", pa.int64()), widths), results.paths.trials)
+    parameters = {
+        "width": {"type": "int", "low": 8, "high": 64, "step": 8},
+        "learning_rate": {"type": "float", "low": 3e-4, "high": 4e-3, "log": True},
+    }
+    signature = {"width": {"type": "integer", "default": 8}}
+    space = {"model": "nets:Mine", "parameters": parameters, "fixed": {}, "start": []}
+    return change(results, model="nets:Mine", signature=signature, space=space)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One page of each kind of search."""
+    folder = tmp_path_factory.mktemp("pages")
+    tested = make_search(folder / "tested", "cnn", trials=24)
+    add_confirmations(tested, [0.3, 0.2], baseline=-0.5)
+    add_retrains(tested, [0.9, 0.5, 0.4], baseline=0.1)
+    tested = begin_with_start(tested)
+    running = change(make_search(folder / "running", trials=6), state="running", finished_at=None)
+    lost = {"status": "failed", "reason": "RuntimeError: out of memory"}
+    failed = edit_trials(make_search(folder / "failed"), dict.fromkeys(range(6), lost))
+    failed = change(failed, state="failed")
+    own = of_an_own_model(folder / "own")
+    many = make_search(folder / "many", trials=1000, epochs=9)
+    searches = {"tested": tested, "running": running, "failed": failed, "own": own, "many": many}
+    return {name: written(results) for name, results in searches.items()}
+
+
+class Reader:
+    """A page in a browser, with all that it said and asked for."""
+
+    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
+        self.page = browser.new_context(**options).new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(file.as_uri())
+        self.page.wait_for_selector("html[data-drawn]", state="attached")
+
+    def charts(self) -> list[Any]:
+        found: list[Any] = self.page.query_selector_all(".chart")
+        return found
+
+    def colour(self, selector: str, name: str = "background-color") -> str:
+        return str(self.page.eval_on_selector(selector, f"one => getComputedStyle(one).getPropertyValue('{name}')"))
+
+
+@pytest.mark.parametrize(
+    ("name", "screen"),
+    [*((name, WIDE) for name in ("tested", "running", "failed", "own", "many")), ("tested", PHONE), ("own", PHONE)],
+)
+def test_a_page_is_drawn_whole_and_offline(
+    browser: Any, pages: dict[str, Path], name: str, screen: dict[str, int]
+) -> None:
+    reader = Reader(browser, pages[name], viewport=screen)
+    assert reader.said == []
+    assert reader.asked == [pages[name].as_uri()]
+    charts = reader.charts()
+    assert bool(charts) == (name != "failed")
+    for chart in charts:
+        assert chart.evaluate(MARKS), chart.get_attribute("data-figure")
+        box = chart.bounding_box()
+        assert box["width"] > 150
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= screen["width"]
+    assert reader.page.evaluate("document.documentElement.scrollWidth") <= screen["width"]
+    reader.page.context.close()
+
+
+def test_every_figure_answers_the_pointer(browser: Any, pages: dict[str, Path]) -> None:
+    reader = Reader(browser, pages["tested"], viewport=WIDE)
+    for chart in reader.charts():
+        chart.scroll_into_view_if_needed()
+        told = False
+        for x, y in chart.evaluate(MARKS)[:60]:
+            reader.page.mouse.move(x, y)
+            if told := reader.page.query_selector("#vg-tooltip-element.visible") is not None:
+                break
+        assert told, chart.get_attribute("data-figure")
+        reader.page.mouse.move(0, 0)
+    assert reader.said == []
+    reader.page.context.close()
+
+
+@pytest.mark.parametrize("name", ["slices", "parallel"])
+def test_a_part_of_one_figure_is_chosen_in_all_and_in_the_table(
+    browser: Any, pages: dict[str, Path], name: str
+) -> None:
+    reader = Reader(browser, pages["tested"], viewport=WIDE)
+    chart = reader.page.query_selector(f"[data-figure={name}]")
+    chart.scroll_into_view_if_needed()
+    plot = chart.query_selector(".mark-symbol").bounding_box()
+    # The upper part: of lines, on the last axis, which is the score's.
+    left = plot["x"] - 4 if name == "slices" else plot["x"] + plot["width"] - 12
+    reader.page.mouse.move(left, plot["y"] - 4)
+    reader.page.mouse.down()
+    reader.page.mouse.move(plot["x"] + plot["width"] + 4, plot["y"] + plot["height"] / 2, steps=4)
+    reader.page.mouse.up()
+    bar = reader.page.wait_for_selector("#chosen:not([hidden])")
+    count = int(bar.inner_text().split()[0])
+    shown = "#all-trials tbody tr:not([hidden])"
+    scores = [
+        float(text.split()[0])
+        for text in reader.page.eval_on_selector_all(
+            "#all-trials tbody tr", "all => all.filter(row => !row.hidden).map(row => row.cells[2].innerText)"
+        )
+    ]
+    everything = Results(SearchPaths(pages["tested"].parent)).ranked["score"] * 100
+    assert 0 < count == len(scores) < 24
+    assert min(scores) > (everything.min() + everything.max()) / 2 - 1
+    pale = "[...document.querySelectorAll('[data-figure=learning_curves] .mark-line path')]"
+    pale += ".filter(line => Number(line.getAttribute('stroke-opacity')) < 0.1).length"
+    reader.page.wait_for_function(f"{pale} > 0")
+    reader.page.click("#chosen button")
+    reader.page.wait_for_function(f"{pale} === 0")
+    assert len(reader.page.query_selector_all(shown)) == 24
+    assert reader.said == []
+    reader.page.context.close()
+
+
+def test_the_table_of_trials_sorts_by_number_and_by_text(browser: Any, pages: dict[str, Path]) -> None:
+    reader = Reader(browser, pages["tested"], viewport=WIDE)
+    heads = [head.inner_text() for head in reader.page.query_selector_all("#all-trials th")]
+
+    def column(name: str) -> list[str]:
+        cells = f"#all-trials tbody td:nth-child({heads.index(name) + 1})"
+        return [str(text) for text in reader.page.eval_on_selector_all(cells, "all => all.map(cell => cell.innerText)")]
+
+    for name, key in (("trial", int), ("status", str), ("learning_rate", float)):
+        button = f"#all-trials th:nth-child({heads.index(name) + 1}) button"
+        reader.page.click(button)
+        upwards = [key(text) for text in column(name)]
+        assert upwards == sorted(upwards)
+        reader.page.click(button)
+        downwards = [key(text) for text in column(name)]
+        assert downwards == sorted(downwards, reverse=True)
+    assert reader.page.get_attribute(f"#all-trials th:nth-child({heads.index('learning_rate') + 1})", "aria-sort")
+    reader.page.context.close()
+
+
+def test_the_night_is_dark_and_paper_is_white(browser: Any, pages: dict[str, Path]) -> None:
+    reader = Reader(browser, pages["tested"], viewport=WIDE, color_scheme="dark")
+    axis = "[data-figure=learning_curves] .role-axis-label text"
+    assert reader.colour("body") == "rgb(20, 23, 27)"
+    assert reader.colour(axis, "fill") == "rgb(163, 171, 183)"
+    reader.page.emulate_media(media="print")
+    assert reader.colour("body") == "rgb(255, 255, 255)"
+    assert reader.colour(axis, "fill") == "rgb(89, 98, 110)"
+    assert reader.page.query_selector("nav").is_visible() is False
+    reader.page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["tested", "own"])
+def test_nothing_keeps_anyone_out(browser: Any, pages: dict[str, Path], name: str, scheme: str) -> None:
+    reader = Reader(browser, pages[name], viewport=PHONE, color_scheme=scheme)
+    found = axe.Axe().run(reader.page).response["violations"]
+    assert [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found] == []
+    reader.page.context.close()
+
+
+def test_a_page_of_a_thousand_trials_is_at_most_3_megabytes(pages: dict[str, Path]) -> None:
+    assert pages["many"].stat().st_size < 3_000_000
