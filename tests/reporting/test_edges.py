@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tune_fmnist.reporting.edges import edges
+from tune_fmnist.reporting.edges import edges, told
 from tune_fmnist.tuning.space import from_values
 
 SPACE = from_values(
@@ -35,3 +35,12 @@ SPACE = from_values(
 def test_values_at_an_edge(changes: dict[str, float], expected: list[tuple[str, float]]) -> None:
     inside = {"conv1_channels": 32, "dropout": 0.3, "learning_rate": 1e-3, "flip": True, "shift": 1, "momentum": 0.0}
     assert [(edge.name, edge.bound) for edge in edges(SPACE, inside | changes)] == expected
+
+
+def test_edges_are_told_with_their_bounds_and_nothing_is_told_of_none() -> None:
+    config = {"dropout": 0.49, "learning_rate": 1e-4}
+    assert told(edges(SPACE, config)) == (
+        "At the edge of the space, within 5 % of a bound: dropout 0.49 (bound 0.5), learning_rate 0.0001 "
+        "(bound 0.0001). A wider range may hold a better value."
+    )
+    assert told([]) is None

@@ -215,7 +215,10 @@ def test_every_trial_is_a_row_with_its_values_on_their_scales(tmp_path: Path) ->
 def test_slices_and_lines_show_every_trial_with_a_score(tmp_path: Path) -> None:
     results = make_search(tmp_path, trials=16)
     data = trial_rows(results, None)
-    for figure in (searched.draw_slices(data), searched.draw_parallel(data), searched.draw_ranges(data, None)):
+    words = {row["text"] for row in rows_in(searched.draw_ranges(data, []), "parameter", "text")}
+    counts = results.trials["config_schedule"].value_counts()
+    assert {f"{name} ({counts[name]})" for name in ("constant", "cosine")} < words
+    for figure in (searched.draw_slices(data), searched.draw_parallel(data), searched.draw_ranges(data, [])):
         panels, datasets = figure.specifications()
         assert datasets["trials"] == json.loads(json.dumps(datasets["trials"]))
         assert len(datasets["trials"]) == 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tune_fmnist.reporting.results import Results, rows_of
@@ -47,16 +47,20 @@ def edges(space: Space, config: Mapping[str, Any]) -> list[Edge]:
     return found
 
 
-def of_best(results: Results, retrained: Retrained | None) -> str | None:
-    """Return in a sentence what of the best configuration lies at an edge, and what to do; None if nothing does.
+def of_best(results: Results, retrained: Retrained | None) -> list[Edge]:
+    """Return the parameters of the best configuration that lie at a bound.
 
     The best one is the first in rank of those retrained, or else of the trials.
     """
     best = retrained.best if retrained is not None else next(iter(rows_of(results.ranked)), None)
     if best is None:
-        return None
+        return []
     space = recorded(results.record.space, file=str(results.paths.search))
-    found = edges(space, config_values(best))
+    return edges(space, config_values(best))
+
+
+def told(found: Sequence[Edge]) -> str | None:
+    """Return in a sentence what lies at an edge, and what to do; None if nothing does."""
     if not found:
         return None
     listed = ", ".join(f"{edge.name} {plain(edge.value)} (bound {plain(edge.bound)})" for edge in found)

@@ -16,18 +16,22 @@
   const prepared = (spec) => {
     const config = structuredClone(charts.config);
     if (narrow) {
+      // Words beside each other, over the axes of the figure of lines.
+      if (rowsOf(spec) === charts.datasets.trials) texts(spec).forEach((layer) => { layer.mark.limit = 34; });
       config.legend.columns = 2;
       config.axis.labelLimit = 96;
       config.axis.titleFontSize = 11.5;
     }
     const datasets = Object.fromEntries(namesOf(spec).map((name) => [name, charts.datasets[name]]));
-    return { ...(coarse ? withoutBrush(spec) : spec), config, datasets };
+    return { ...(coarse || narrow ? withoutBrush(spec) : spec), config, datasets };
   };
 
   const namesOf = (spec) => [spec, ...(spec.layer || [])].filter((one) => one.data).map((one) => one.data.name);
 
   // A chart with a brush has the rows of its trials in all of its layers, or in the one that the brush is on.
   const rowsOf = (spec) => namesOf(spec).map((name) => charts.datasets[name]).find((rows) => rows.length && "n" in rows[0]) || [];
+
+  const texts = (spec) => (spec.layer || []).filter((layer) => layer.mark.type === "text" && layer.mark.dx === undefined && layer.mark.align === undefined);
 
   const inside = (value, range) => {
     if (value === null || value === undefined) return false;

@@ -80,6 +80,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"percent": wording.percent, "points": wording.points, "p": wording.p_text}
     environment.globals |= {"between": wording.between, "counted": wording.counted, "isnan": math.isnan}
+    environment.filters["correlation"] = lambda value: f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
     environment.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     return environment
 
@@ -100,7 +101,7 @@ def _of_search(results: Results, retrained: Retrained | None) -> dict[str, Any]:
         "proposed": wording.proposers(trials),
         "rungs": list(zip(rung_counts(results), stops.rungs(results), strict=True)),
         "audit": stops.told_by_audit(results),
-        "edge": edges.of_best(results, retrained),
+        "edge": edges.told(edges.of_best(results, retrained)),
         "few": importances.FEWEST,
         "lost": rows_of(trials[trials["status"].isin([DIVERGED, FAILED])]),
         "provenance": provenance(record),

@@ -48,7 +48,7 @@ def print_summary(results: Results, out: Console) -> None:
     else:
         best = rows_of(results.ranked)[0]
         out.print(f"best score, not tested: trial {best['number']} ({settings(best, results.record)})")
-    if at_edge := edges.of_best(results, retrained):
+    if at_edge := edges.told(edges.of_best(results, retrained)):
         out.print(at_edge)
     out.print(_trials(results))
     if who := proposers(results.trials):

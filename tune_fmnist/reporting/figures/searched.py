@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 import altair as alt
 
+from tune_fmnist.reporting.edges import Edge
 from tune_fmnist.reporting.figures.rows import SHOWN, TRIALS, TrialRows
 from tune_fmnist.reporting.figures.style import (
     CHOSEN,
@@ -20,7 +23,10 @@ from tune_fmnist.reporting.figures.style import (
 )
 from tune_fmnist.reporting.importances import Importances, told
 from tune_fmnist.reporting.wording import counted, plain
-from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter
+from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter, Value
+
+_FEW: Final = 7
+"""Values up to which each of them is named."""
 
 ROLES = {"trial": "other", "start": "start", "baseline": "base", "best": "best"}
 
@@ -29,12 +35,12 @@ _SCORE = alt.Tooltip("score:Q", title="score, %", format=".2f")
 _REACHED = alt.Tooltip("reached:N", title="reached")
 
 
-def draw_ranges(data: TrialRows, edge: str | None) -> Figure:
+def draw_ranges(data: TrialRows, at_edge: Sequence[Edge]) -> Figure:
     """Draw each parameter's range with where the trials and the best configuration lie.
 
     Args:
         data: the trials.
-        edge: which values of the best configuration lie at an edge, in a sentence; None if none does.
+        at_edge: the parameters of which the best configuration has a value at a bound.
     """
     names = list(data.space.parameters)
     axis = alt.Axis(labelColor=ink("ink"), labelLimit=130, grid=False, labelFontWeight="bold")
@@ -80,25 +86,43 @@ def draw_ranges(data: TrialRows, edge: str | None) -> Figure:
         if any(word["align"] == align for word in words)
     ]
     whole = layered([zones, rails, ticks, marks, *labels], 54 * len(names), of_trials=True)
-    title = edge.partition(".")[0] if edge else "No value of the best configuration lies at a bound of its range"
-    caption = "Each line is a trial, at its place on the range's own scale"
-    caption += "; shaded are the outer 5 % on either side." if any(lane["edges"] for lane in lanes) else "."
+    title = "No value of the best configuration lies at a bound of its range"
+    if at_edge:
+        title = f"The best configuration lies at a bound in {len(at_edge)} of {counted(len(names), 'parameter')}"
+    caption = "Each line is a trial, at its place on the range's own scale."
+    if any(lane["edges"] for lane in lanes):
+        caption += " Shaded are the outer 5 % on either side."
+    if not all(lane["edges"] for lane in lanes):
+        caption += " Where a parameter has few values, how many trials have each stands in brackets."
     return Figure("ranges", title, caption, [whole], datasets={TRIALS: data.rows})
 
 
 _SHAPES = {"start": "square", "baseline": "circle", "best": "diamond"}
 
 
+def _few(parameter: Parameter) -> list[Value]:
+    """Return the values of a parameter that has few, in order; none of one that has many."""
+    return list(parameter.choices if isinstance(parameter, CategoricalParameter) else _steps(parameter))
+
+
+def _steps(parameter: IntParameter | FloatParameter) -> list[float]:
+    if parameter.step is None or parameter.log:
+        return []
+    count = round((parameter.high - parameter.low) / parameter.step) + 1
+    return [parameter.low + place * parameter.step for place in range(count)] if count <= _FEW else []
+
+
 def _lanes(data: TrialRows) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the parameters' lines and what is written under them."""
     lanes, words = [], []
     for name, parameter in data.space.parameters.items():
-        lanes.append({"parameter": name, "at": 0.0, "end": 1.0, "edges": parameter.type != "categorical"})
-        if isinstance(parameter, CategoricalParameter):
-            count = len(parameter.choices)
-            for place, choice in enumerate(parameter.choices):
-                words.append({"parameter": name, "at": (place + 0.5) / count, "text": plain(choice), "align": "center"})
-        else:
+        lanes.append({"parameter": name, "at": 0.0, "end": 1.0, "edges": not (few := _few(parameter))})
+        if few:
+            given = Counter(plain(row[f"v_{name}"]) for row in data.rows if row[f"v_{name}"] is not None)
+            for place, choice in enumerate(few):
+                text = f"{plain(choice)} ({given[plain(choice)]})"
+                words.append({"parameter": name, "at": (place + 0.5) / len(few), "text": text, "align": "center"})
+        elif not isinstance(parameter, CategoricalParameter):
             scale = ", log" if parameter.log else ""
             words.append({"parameter": name, "at": 0.0, "text": plain(parameter.low) + scale, "align": "left"})
             words.append({"parameter": name, "at": 1.0, "text": plain(parameter.high), "align": "right"})
@@ -160,6 +184,8 @@ def _scale(parameter: IntParameter | FloatParameter) -> alt.Scale:
 
 
 def _axis(parameter: IntParameter | FloatParameter) -> alt.Axis:
+    if steps := _steps(parameter):
+        return alt.Axis(values=steps, grid=False)
     if not parameter.log:
         return alt.Axis(tickCount=5, grid=False)
     # Plain numbers: the default of a logarithmic axis leaves most of its labels out.
@@ -259,7 +285,7 @@ def draw_importances(found: Importances) -> Figure:
         title=None,
         axis=alt.Axis(labelColor=ink("ink"), labelLimit=130, grid=False),
     )
-    title = "share of the variance of the ranks lost without it, %"
+    title = "variance of the ranks lost without it, %"
     tips = [
         alt.Tooltip("name:N", title="parameter"),
         alt.Tooltip("mean:Q", title="share, %", format=".1f"),
