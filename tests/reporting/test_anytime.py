@@ -103,6 +103,11 @@ def test_the_calibration_error_is_the_mean_distance_by_bins() -> None:
     assert calibration_error([low, high]) == pytest.approx(4 / 6 * 0.225)
 
 
+def test_full_confidence_lies_in_the_last_bin() -> None:
+    (last,) = reliability(np.array([1.0, 0.999]), np.array([True, True]))
+    assert (last.share, last.high) == (1.0, 1.0)
+
+
 def test_each_seed_has_its_own_calibration_error() -> None:
     rows = [(0, 0, 0, 0.9), (0, 1, 0, 0.9), (1, 0, 0, 0.9), (1, 0, 0, 0.9)]
     predictions = pd.DataFrame(rows, columns=["seed", "label", "predicted", "confidence"])

@@ -43,6 +43,16 @@ def test_all_trials_with_a_score_at_the_rung_count_and_the_diverged(tmp_path: Pa
     assert {one.name for one in found.parameters} == set(results.record.space["parameters"])
 
 
+def test_a_parameter_that_makes_trials_diverge_matters(tmp_path: Path) -> None:
+    results = make_search(tmp_path, trials=40)
+    rates = results.trials.set_index("number")["config_learning_rate"]
+    high = rates.index[rates > rates.median()]
+    found = importances(edit_trials(results, {number: {"status": "diverged"} for number in high}))
+    assert found.trials >= 39
+    assert found.parameters[0].name == "learning_rate"
+    assert found.parameters[0].told
+
+
 def test_too_few_trials_tell_nothing(tmp_path: Path) -> None:
     found = importances(make_search(tmp_path, trials=FEWEST))
     assert (found.trials, found.parameters) == (FEWEST - 1, [])

@@ -76,7 +76,7 @@ def importances(results: Results) -> Importances:
     scores = scores_after(results.epochs, epoch).to_dict()
     points, found = [], []
     for row in rows_of(results.trials):
-        score = scores.get(row["trial_id"], -1.0 if row["status"] == DIVERGED else None)
+        score = -1.0 if row["status"] == DIVERGED else scores.get(row["trial_id"])
         point = coordinates(space, config_values(row))
         if score is not None and point is not None:
             points.append(point)
