@@ -69,22 +69,43 @@ def of_an_own_model(folder: Path) -> Results:
     return change(results, model="nets:Mine", signature=signature, space=space)
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One page of each kind of search."""
-    folder = tmp_path_factory.mktemp("pages")
-    tested = make_search(folder / "tested", "cnn", trials=24)
-    add_confirmations(tested, [0.3, 0.2], baseline=-0.5)
-    add_retrains(tested, [0.9, 0.5, 0.4], baseline=0.1)
-    tested = begin_with_start(tested)
-    running = change(make_search(folder / "running", trials=6), state="running", finished_at=None)
+def finished(folder: Path) -> Results:
+    results = make_search(folder, "cnn", trials=24)
+    add_confirmations(results, [0.3, 0.2], baseline=-0.5)
+    add_retrains(results, [0.9, 0.5, 0.4], baseline=0.1)
+    return begin_with_start(results)
+
+
+def running(folder: Path) -> Results:
+    return change(make_search(folder, trials=6), state="running", finished_at=None)
+
+
+def failed(folder: Path) -> Results:
     lost = {"status": "failed", "reason": "RuntimeError: out of memory"}
-    failed = edit_trials(make_search(folder / "failed"), dict.fromkeys(range(6), lost))
-    failed = change(failed, state="failed")
-    own = of_an_own_model(folder / "own")
-    many = make_search(folder / "many", trials=1000, epochs=9)
-    searches = {"tested": tested, "running": running, "failed": failed, "own": own, "many": many}
-    return {name: written(results) for name, results in searches.items()}
+    return change(edit_trials(make_search(folder), dict.fromkeys(range(6), lost)), state="failed")
+
+
+def many(folder: Path) -> Results:
+    return make_search(folder, trials=1000, epochs=9)
+
+
+class Pages:
+    """One page of each kind of search, made when it is first read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.written: dict[str, Path] = {}
+
+    def __getitem__(self, name: str) -> Path:
+        kinds = {"tested": finished, "running": running, "failed": failed, "own": of_an_own_model, "many": many}
+        if name not in self.written:
+            self.written[name] = written(kinds[name](self.folder / name))
+        return self.written[name]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    return Pages(tmp_path_factory.mktemp("pages"))
 
 
 class Reader:
@@ -112,9 +133,7 @@ class Reader:
     ("name", "screen"),
     [*((name, WIDE) for name in ("tested", "running", "failed", "own", "many")), ("tested", PHONE), ("own", PHONE)],
 )
-def test_a_page_is_drawn_whole_and_offline(
-    browser: Any, pages: dict[str, Path], name: str, screen: dict[str, int]
-) -> None:
+def test_a_page_is_drawn_whole_and_offline(browser: Any, pages: Pages, name: str, screen: dict[str, int]) -> None:
     reader = Reader(browser, pages[name], viewport=screen)
     assert reader.said == []
     assert reader.asked == [pages[name].as_uri()]
@@ -124,13 +143,17 @@ def test_a_page_is_drawn_whole_and_offline(
         assert chart.evaluate(MARKS), chart.get_attribute("data-figure")
         box = chart.bounding_box()
         assert box["width"] > 150
+        # Not shrunk: the type has the size that it was given.
+        assert (
+            chart.eval_on_selector("svg", "svg => svg.getBoundingClientRect().width / svg.getAttribute('width')") > 0.97
+        )
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= screen["width"]
     assert reader.page.evaluate("document.documentElement.scrollWidth") <= screen["width"]
     reader.page.context.close()
 
 
-def test_every_figure_answers_the_pointer(browser: Any, pages: dict[str, Path]) -> None:
+def test_every_figure_answers_the_pointer(browser: Any, pages: Pages) -> None:
     reader = Reader(browser, pages["tested"], viewport=WIDE)
     for chart in reader.charts():
         chart.scroll_into_view_if_needed()
@@ -146,9 +169,7 @@ def test_every_figure_answers_the_pointer(browser: Any, pages: dict[str, Path]) 
 
 
 @pytest.mark.parametrize("name", ["slices", "parallel"])
-def test_a_part_of_one_figure_is_chosen_in_all_and_in_the_table(
-    browser: Any, pages: dict[str, Path], name: str
-) -> None:
+def test_a_part_of_one_figure_is_chosen_in_all_and_in_the_table(browser: Any, pages: Pages, name: str) -> None:
     reader = Reader(browser, pages["tested"], viewport=WIDE)
     chart = reader.page.query_selector(f"[data-figure={name}]")
     chart.scroll_into_view_if_needed()
@@ -181,7 +202,7 @@ def test_a_part_of_one_figure_is_chosen_in_all_and_in_the_table(
     reader.page.context.close()
 
 
-def test_the_table_of_trials_sorts_by_number_and_by_text(browser: Any, pages: dict[str, Path]) -> None:
+def test_the_table_of_trials_sorts_by_number_and_by_text(browser: Any, pages: Pages) -> None:
     reader = Reader(browser, pages["tested"], viewport=WIDE)
     heads = [head.inner_text() for head in reader.page.query_selector_all("#all-trials th")]
 
@@ -201,7 +222,7 @@ def test_the_table_of_trials_sorts_by_number_and_by_text(browser: Any, pages: di
     reader.page.context.close()
 
 
-def test_the_night_is_dark_and_paper_is_white(browser: Any, pages: dict[str, Path]) -> None:
+def test_the_night_is_dark_and_paper_is_white(browser: Any, pages: Pages) -> None:
     reader = Reader(browser, pages["tested"], viewport=WIDE, color_scheme="dark")
     axis = "[data-figure=learning_curves] .role-axis-label text"
     assert reader.colour("body") == "rgb(20, 23, 27)"
@@ -215,12 +236,12 @@ def test_the_night_is_dark_and_paper_is_white(browser: Any, pages: dict[str, Pat
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["tested", "own"])
-def test_nothing_keeps_anyone_out(browser: Any, pages: dict[str, Path], name: str, scheme: str) -> None:
+def test_nothing_keeps_anyone_out(browser: Any, pages: Pages, name: str, scheme: str) -> None:
     reader = Reader(browser, pages[name], viewport=PHONE, color_scheme=scheme)
     found = axe.Axe().run(reader.page).response["violations"]
     assert [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found] == []
     reader.page.context.close()
 
 
-def test_a_page_of_a_thousand_trials_is_at_most_3_megabytes(pages: dict[str, Path]) -> None:
+def test_a_page_of_a_thousand_trials_is_at_most_3_megabytes(pages: Pages) -> None:
     assert pages["many"].stat().st_size < 3_000_000
