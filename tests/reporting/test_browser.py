@@ -231,6 +231,8 @@ def test_the_night_is_dark_and_paper_is_white(browser: Any, pages: Pages) -> Non
     assert reader.colour("body") == "rgb(255, 255, 255)"
     assert reader.colour(axis, "fill") == "rgb(89, 98, 110)"
     assert reader.page.query_selector("nav").is_visible() is False
+    reader.page.set_viewport_size({"width": 720, "height": 1000})
+    reader.page.wait_for_function("document.documentElement.scrollWidth <= 720")
     reader.page.context.close()
 
 
