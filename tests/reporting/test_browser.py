@@ -168,6 +168,13 @@ def test_every_figure_answers_the_pointer(browser: Any, pages: Pages) -> None:
     reader.page.context.close()
 
 
+def test_a_network_of_ones_own_has_the_name_that_it_was_given(browser: Any, pages: Pages) -> None:
+    reader = Reader(browser, pages["own"], viewport=WIDE)
+    assert reader.page.inner_text("h1") == "fake: nets:Mine search on Fashion-MNIST"
+    assert {"width", "learning_rate"} <= set(reader.page.inner_text("#all-trials thead").split())
+    reader.page.context.close()
+
+
 @pytest.mark.parametrize("name", ["slices", "parallel"])
 def test_a_part_of_one_figure_is_chosen_in_all_and_in_the_table(browser: Any, pages: Pages, name: str) -> None:
     reader = Reader(browser, pages["tested"], viewport=WIDE)

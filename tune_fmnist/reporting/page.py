@@ -90,6 +90,7 @@ def _of_search(results: Results, retrained: Retrained | None) -> dict[str, Any]:
     record, trials = results.record, results.trials
     return {
         "record": record,
+        "family": record.model if record.is_own else record.model.upper(),
         "dataset": results.dataset_title,
         "began": moment(record.started_at),
         "state": _state(results),
