@@ -35,8 +35,8 @@ def test_a_diverged_trial_is_never_named_the_best(tmp_path: Path) -> None:
     best = results.ranked.iloc[0]
     summary = summary_of(results)
     assert "trial 3" not in summary
-    assert "0.999" not in summary
-    assert row_of(summary, f"trial {best['number']}") == [f"{best['score']:.4f}"]
+    assert "99.9" not in summary
+    assert row_of(summary, f"trial {best['number']}") == [f"{best['score'] * 100:.2f}"]
     assert f"best score, not tested: trial {best['number']} (" in summary
 
 
@@ -51,26 +51,28 @@ def test_where_no_trial_counts_none_is_named(tmp_path: Path, status: str) -> Non
 
 def test_the_baseline_as_the_best_trial_is_one_row(tmp_path: Path) -> None:
     summary = summary_of(edit_trials(make_search(tmp_path), {0: {"score": 0.95}}))
-    assert row_of(summary, "baseline, trial 0") == ["0.9500"]
+    assert row_of(summary, "baseline, trial 0") == ["95.00"]
     assert "best score, not tested: trial 0 (the baseline's settings)" in summary
-    assert summary.count("0.9500") == 1
+    assert summary.count("95.00") == 1
 
 
 def test_retrained_configurations_stand_beside_the_baseline(tmp_path: Path) -> None:
     results = make_search(tmp_path, trials=8)
     add_retrains(results, [0.9, 0.1], baseline=0.1)
     summary = summary_of(results)
-    assert row_of(summary, "published baseline") == ["0.8818", "0.8698"]
+    # The answer comes first.
+    assert summary.strip().startswith("The best model found gets ")
+    assert row_of(summary, "published baseline") == ["88.18", "86.98"]
     assert 'baseline: the ANN of the report "Fashion-MNIST Classification using ANN and CNN"' in summary
     for row in results.retrains.drop_duplicates("config_id").to_dict("records"):
         name = "baseline" if row["is_baseline"] else f"rank {row['rank']:.0f}"
         validation, test, low, to, high, *compared = row_of(summary, name)
-        assert validation == f"{row['score']:.4f}"
-        assert test == f"{mean_of(results, row['config_id']):.4f}"
+        assert validation == f"{row['score'] * 100:.2f}"
+        assert test == f"{mean_of(results, row['config_id']) * 100:.2f}"
         assert to == "to"
         assert float(low) < float(test) < float(high)
         assert bool(compared) == (not row["is_baseline"])
-    assert summary.count("\n") <= 20
+    assert summary.count("\n") <= 24
 
 
 def test_a_configuration_that_is_no_longer_among_the_top_says_so(tmp_path: Path) -> None:

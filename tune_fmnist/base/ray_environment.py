@@ -22,8 +22,10 @@ VARIABLES: Final = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    # Where Ray's own process on this machine dies in the middle of a call, Ray would end this program without a word if
-    # it found that process gone.  Here it finds this one, and the call raises; in a worker Ray has set it already.
+    # Where Ray's own process on this machine has died, Ray's C++ ends this program without a word as soon as it uses the
+    # memory that both share.  So what goes to tasks and comes back is sent in their messages, if it is not larger, and
+    # Ray is told another process to look for, or it would end this one as well.
+    "RAY_max_direct_call_object_size": str(8 * 2**20),
     "RAY_RAYLET_PID": str(os.getpid()),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,7 @@ from tune_fmnist.reporting.wording import (
     counted,
     duration,
     p_text,
+    percent,
     proposers,
     published,
     score_definition,
@@ -32,6 +34,9 @@ def print_summary(results: Results, out: Console) -> None:
     """Print what a search found, on one screen of 80 columns."""
     retrained, confirmed = Retrained.of(results), Confirmed.of(results)
     out.print()
+    if retrained is not None:
+        out.print(verdicts.answer(retrained, results.dataset_title))
+        out.print()
     out.print(_table(results, retrained))
     out.print(f"baseline: {baseline_source(results.record)}")
     mean = "mean score of the confirmations. " if confirmed else ""
@@ -64,20 +69,24 @@ def _table(results: Results, retrained: Retrained | None) -> Table:
     """Return the configurations that were tested, or the best trial and the baseline's."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("")
-    for heading in ("validation", "test", "95 % interval", "difference", "p"):
+    for heading in ("validation, %", "test, %", "95 % interval", "points", "p"):
         table.add_column(heading, justify="right")
     by_report = published(results.record)
     if by_report is not None and smaller_than_published(results.record) is None:
-        table.add_row("published baseline", f"{by_report.validation:.4f}", f"{by_report.test:.4f}")
+        table.add_row("published baseline", _percent(by_report.validation), _percent(by_report.test))
     for row in rows_of(results.ranked) if retrained is None else []:
         if row["number"] == 0 or row["number"] == results.ranked["number"].iloc[0]:
             name = "baseline, trial 0" if row["number"] == 0 else f"trial {row['number']}"
-            table.add_row(name, f"{row['score']:.4f}")
+            table.add_row(name, _percent(row["score"]))
     for row in [] if retrained is None else rows_of(retrained.summary):
-        compared = [] if row["is_baseline"] else [f"{row['difference']:+.4f}", p_text(row["p_value"])]
-        interval = f"{row['low']:.4f} to {row['high']:.4f}"
-        table.add_row(row["name"], f"{row['validation']:.4f}", f"{row['mean']:.4f}", interval, *compared)
+        compared = [] if row["is_baseline"] else [f"{row['difference'] * 100:+.2f}", p_text(row["p_value"])]
+        interval = f"{_percent(row['low'])} to {_percent(row['high'])}"
+        table.add_row(row["name"], _percent(row["validation"]), _percent(row["mean"]), interval, *compared)
     return table
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction * 100:.2f}"
 
 
 def _best(retrained: Retrained) -> str:
@@ -89,8 +98,10 @@ def _best(retrained: Retrained) -> str:
 def _classes(retrained: Retrained, names: Sequence[str]) -> str:
     label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
     accuracy = class_accuracy(label, predicted, len(names))
-    low, high = int(accuracy.argmin()), int(accuracy.argmax())
-    extremes = f"lowest accuracy: {names[low]} ({accuracy[low]:.3f}), highest: {names[high]} ({accuracy[high]:.3f})"
+    # A class without test images has no accuracy.
+    low, high = int(np.nanargmin(accuracy)), int(np.nanargmax(accuracy))
+    lowest, highest = (f"{names[place]} ({percent(accuracy[place], 1)})" for place in (low, high))
+    extremes = f"lowest accuracy: {lowest}, highest: {highest}"
     return f"{extremes}. {confusion_sentence(confusion(label, predicted, len(names)), names)}"
 
 
