@@ -102,6 +102,8 @@ def _classes(retrained: Retrained, names: Sequence[str]) -> str:
     low, high = int(np.nanargmin(accuracy)), int(np.nanargmax(accuracy))
     lowest, highest = (f"{names[place]} ({percent(accuracy[place], 1)})" for place in (low, high))
     extremes = f"lowest accuracy: {lowest}, highest: {highest}"
+    if accuracy[low] == accuracy[high]:
+        extremes = f"each class has an accuracy of {percent(accuracy[low], 1)}"
     return f"{extremes}. {confusion_sentence(confusion(label, predicted, len(names)), names)}"
 
 

@@ -13,7 +13,17 @@ import pandas as pd
 from tune_fmnist.reporting import anytime
 from tune_fmnist.reporting.figures.rows import SHOWN, TRIALS, TrialRows
 from tune_fmnist.reporting.figures.searched import BRUSH, ROLES
-from tune_fmnist.reporting.figures.style import Figure, Panel, accuracy_scale, chart, hundredfold, ink, layered, palette
+from tune_fmnist.reporting.figures.style import (
+    Figure,
+    Panel,
+    accuracy_scale,
+    chart,
+    hundredfold,
+    ink,
+    layered,
+    palette,
+    whole_numbers,
+)
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.slots import Bar
 from tune_fmnist.reporting.wording import counted, duration, percent
@@ -108,7 +118,7 @@ def draw_expected_best(results: Results) -> Figure:
     half = expected[max(0, math.ceil(len(expected) / 2) - 1)]
     gained = (expected[-1].mean - half.mean) * 100
     scale = accuracy_scale([point.mean - point.std for point in expected] + [expected[-1].mean])
-    x = alt.X("trials:Q", title="trials", axis=alt.Axis(format="d", tickMinStep=1, grid=False))
+    x = alt.X("trials:Q", title="trials", axis=whole_numbers(1, len(rows)))
     y = alt.Y("mean:Q", title="best score, %", scale=scale)
     tips = [
         alt.Tooltip("trials:Q"),
@@ -153,7 +163,7 @@ def draw_origins(data: TrialRows) -> Figure:
         .transform_filter("isValid(datum.score)")
         .mark_point(size=55 * data.ink, clip=True)
         .encode(
-            x=alt.X("n:Q", title="trial, in the order of issue", axis=alt.Axis(format="d", tickMinStep=1, grid=False)),
+            x=alt.X("n:Q", title="trial, in the order of issue", axis=whole_numbers(0, len(data.rows) - 1)),
             y=alt.Y("score:Q", title="score, %", scale=accuracy_scale(data.scores)),
             color=alt.Color("origin:N", scale=palette(ORIGINS, shown=shown)),
             shape=alt.Shape(

@@ -22,6 +22,7 @@ from tune_fmnist.reporting.figures.style import (
     layered,
     palette,
     share_of_ink,
+    whole_numbers,
 )
 from tune_fmnist.reporting.results import rows_of
 from tune_fmnist.reporting.wording import percent
@@ -162,7 +163,7 @@ def _rungs(epochs: list[int], x: alt.X) -> list[alt.Chart]:
 
 
 def _epochs(last: int) -> alt.X:
-    axis = alt.Axis(format="d", tickMinStep=1, tickCount=min(last, 9), grid=False)
+    axis = whole_numbers(1, max(2, last))
     return alt.X("epoch:Q", title="epoch", scale=alt.Scale(domain=[1, max(2, last)], nice=False), axis=axis)
 
 

@@ -40,10 +40,12 @@ def confusion_matrix(
     part = shares(confusion(label, predicted, len(classes)))
     right = np.diagonal(part)
     low, high = int(np.nanargmin(right)), int(np.nanargmax(right))
-    title = (
-        f"Of the {len(classes)} classes, {classes[low]} has the lowest accuracy, {percent(right[low], 1)}, "
-        f"and {classes[high]} the highest, {percent(right[high], 1)}"
-    )
+    title = f"Each of the {len(classes)} classes has an accuracy of {percent(right[low], 1)}"
+    if right[low] < right[high]:
+        title = (
+            f"Of the {len(classes)} classes, {classes[low]} has the lowest accuracy, {percent(right[low], 1)}, "
+            f"and {classes[high]} the highest, {percent(right[high], 1)}"
+        )
     caption = "Percent of each true class (row) predicted as each class (column), all seeds together; right answers "
     caption += "lie on the diagonal, mistakes beside it."
     return ConfusionMatrix(title, caption, tuple(classes), part * 100.0)

@@ -202,6 +202,12 @@ def accuracy_scale(accuracies: Iterable[float]) -> alt.Scale:
     return alt.Scale(domain=[(low - margin) * 100.0, (high + margin) * 100.0], nice=False, zero=False)
 
 
+def whole_numbers(low: int, high: int) -> alt.Axis:
+    """Return the axis of whole numbers from ``low`` to ``high``; Vega would write some of few of them twice."""
+    few = {"values": list(range(low, high + 1))} if high - low <= 12 else {"tickMinStep": 1, "tickCount": 9}
+    return alt.Axis(format="d", grid=False, **few)
+
+
 def layered(layers: Sequence[alt.Chart], height: int, *, of_trials: bool = False) -> alt.LayerChart:
     """Return charts above each other, the last on top.
 
