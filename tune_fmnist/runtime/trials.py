@@ -113,6 +113,8 @@ def run_trials(
                 callbacks=[watcher],
                 raise_on_failed_trial=False,
                 max_failures=_RETRIES,
+                # In a notebook, Ray's default would clear what stands below the cell.
+                progress_reporter=tune.CLIReporter(),
                 verbose=0,
                 log_to_file=False,
             )
