@@ -6,11 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 TOOLS := .venv-tools
+DOCS := .venv-docs
 # Each target's report goes to `make reliability`.
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: search test test-faults test-power test-nightly test-cluster test-gpu reliability check bench env lock sbom \
-	results-table clean
+.PHONY: search test test-faults test-power test-nightly test-cluster test-gpu reliability check bench docs \
+	test-docs env lock sbom results-table help clean
+
+help:  ## these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 search: env  ## the default search: trials, retrains, test, tables, page; MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
@@ -45,10 +49,16 @@ check: env  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(DOCS)/.installed  ## the site, in build/site: open build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
+
+test-docs: docs  ## the site's tests: its reference, its notebook, a search in a notebook
+	$(DOCS)/bin/python -m pytest -q --junitxml=.reports/$@.xml tests/docs $(ARGS)
+
 results-table: env  ## the README's table of results, from the published searches
 	$(BIN)/python -m tune_fmnist.report results/ann results/cnn --into README.md
 
-env: $(VENV)/.installed
+env: $(VENV)/.installed  ## .venv, with everything in the versions of locks/dev.txt
 
 $(VENV)/.installed: pyproject.toml locks/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -63,6 +73,8 @@ LOCK = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --c
 
 lock: $(TOOLS)/.installed  ## hashes of all that is installed, after a change of pyproject.toml or constraints.txt
 	$(LOCK) --extra dev --output-file locks/dev.txt
+	# What the site needs is not for the first versions of Python 3.11.
+	$(subst 3.11,3.11.5,$(LOCK)) --extra dev --extra docs --output-file locks/docs.txt
 	$(LOCK) --extra dev --extra cluster --extra dashboard --output-file locks/cluster.txt
 
 sbom: env $(TOOLS)/.installed  ## sbom.json: what is installed, with versions and licences, as CycloneDX
@@ -73,13 +85,22 @@ $(TOOLS)/.installed: Makefile
 	$(TOOLS)/bin/python -m pip install --quiet uv==0.13.9 cyclonedx-bom==7.5.0
 	touch $@
 
-# Syne Tune has an environment of its own on top of this one, so that its dependencies stay out of it.
+# An environment on top of this one, for what is to stay out of it.
+PACKAGES = import sysconfig; print(sysconfig.get_path("purelib"))
+define on_top
+	$(BIN)/python -m venv $(@D)
+	{ $(BIN)/python -c '$(PACKAGES)'; pwd; } > "$$($(@D)/bin/python -c '$(PACKAGES)')/tune_fmnist.pth"
+endef
+
+$(DOCS)/.installed: $(VENV)/.installed locks/docs.txt
+	$(on_top)
+	$(DOCS)/bin/python -m pip install --quiet --require-hashes --requirement locks/docs.txt
+	touch $@
+
 $(BENCH)/.installed: $(VENV)/.installed
-	$(BIN)/python -m venv $(BENCH)
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-		> "$$($(BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tune_fmnist.pth"
+	$(on_top)
 	$(BENCH)/bin/python -m pip install --quiet --constraint constraints.txt syne-tune==0.16.0
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(TOOLS)
+	rm -rf $(VENV) $(BENCH) $(TOOLS) $(DOCS) build dist

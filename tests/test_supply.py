@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LOCKS = sorted((ROOT / "locks").glob("*.txt"))
 # Of another system than Linux, or what `pip freeze` leaves out.
-_UNLISTED = {"colorama", "pywin32", "setuptools"}
+_UNLISTED = {"appnope", "pywin32", "setuptools"}
 
 
 def versions(lines: list[str]) -> dict[str, str]:

@@ -33,11 +33,16 @@ COMMANDS = {
 
 def run() -> None:
     """Run ``tune-fmnist COMMAND``."""
+    _exit(all_commands(), "tune-fmnist", sys.argv[1:] or ["--help"])
+
+
+def all_commands() -> typer.Typer:
+    """Return ``tune-fmnist`` with all its commands."""
     app = _app("Search, retrain, test and report.")
     app.callback()(_main)
     for name, about in COMMANDS.items():
         app.command(name, short_help=about)(importlib.import_module(f"tune_fmnist.{name}").main)
-    _exit(app, "tune-fmnist", sys.argv[1:] or ["--help"])
+    return app
 
 
 def _say_version(asked: bool) -> None:

@@ -1,0 +1,94 @@
+"""The reference, made from the code: commands from their options, Python from docstrings, tables from schemas."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Final
+
+import pyarrow as pa
+import typer
+
+import tune_fmnist
+from tune_fmnist.cli import COMMANDS, all_commands
+from tune_fmnist.store import tables as schemas
+
+_TABLES: Final = {
+    "trials": (schemas.TRIALS, "a trial"),
+    "epochs": (schemas.EPOCHS, "an epoch of a trial"),
+    "confirmations": (schemas.CONFIRMATIONS, "a configuration trained again with one seed"),
+    "retrains": (schemas.RETRAINS, "a configuration retrained with one seed, and tested once"),
+    "retrain_epochs": (schemas.RETRAIN_EPOCHS, "an epoch of a retrain"),
+    "predictions": (schemas.PREDICTIONS, "a test image under one retrain"),
+    "test_reads": (schemas.TEST_READS, "a read of the test set"),
+}
+"""Each table's schema, and what a row is."""
+
+
+def commands() -> str:
+    """Return the page of all commands with their arguments and options."""
+    program = typer.main.get_command(all_commands())
+    assert isinstance(program, typer.core.TyperGroup)
+    lines = [
+        "# Commands",
+        "",
+        "`tune-fmnist COMMAND` and `python -m tune_fmnist.COMMAND` do the same. `-h` or `--help` after a command says "
+        "what stands here. Exit status: 0 done, 1 failed, 2 invalid input, 130 interrupted.",
+        "",
+        *_table(("command", "what it does"), ((f"[`{name}`](#{name})", about) for name, about in COMMANDS.items())),
+    ]
+    for name in COMMANDS:
+        command = program.commands[name]
+        context = command.make_context(name, [], resilient_parsing=True)
+        usage = " ".join(["tune-fmnist", name, *command.collect_usage_pieces(context)])
+        lines += ["", f"## {name}", "", command.help or "", "", "```sh", usage, "```", ""]
+        records = (parameter.get_help_record(context) for parameter in command.params)
+        rows = ((f"`{record[0]}`", _plain(record[1])) for record in records if record)
+        lines += _table(("argument or option", "meaning [default]"), rows)
+    return "\n".join(lines) + "\n"
+
+
+def python() -> str:
+    """Return the page of what ``from tune_fmnist import ...`` gives, for mkdocstrings to fill in."""
+    lines = ["# Python", "", "What `from tune_fmnist import ...` gives; all else may change without notice.", ""]
+    for name in tune_fmnist.__all__:
+        where = getattr(tune_fmnist, name)
+        lines += [
+            f"## `{name}`",
+            "",
+            f"::: {where.__module__}.{where.__qualname__}",
+            "    options:",
+            "      show_root_heading: false",
+            "      show_root_toc_entry: false",
+            f"      heading_level: {3 if inspect.isclass(where) else 2}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def tables() -> str:
+    """Return the page of all columns of all tables."""
+    lines = [
+        "# Tables",
+        "",
+        "The columns of each table. What belongs together, and how to read it, is in [the guide](../tables.md).",
+    ]
+    for name, (schema, row) in _TABLES.items():
+        lines += ["", f"## {name}.parquet", "", f"A row is {row}.", ""]
+        lines += _table(("column", "type", "null", "contents"), (_column(field) for field in schema))
+    return "\n".join(lines) + "\n"
+
+
+def _column(field: pa.Field) -> tuple[str, ...]:
+    kind = str(field.type).replace("element: ", "").replace("item: ", "")
+    about = field.metadata[b"description"].decode()
+    return f"`{field.name}`", f"`{kind}`", "may be" if field.nullable else "", _plain(about)
+
+
+def _plain(text: str) -> str:
+    """Return text of which Markdown takes nothing for markup."""
+    return text.replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("[", "\\[")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows)]
