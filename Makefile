@@ -11,7 +11,7 @@ DOCS := .venv-docs
 PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: search test test-faults test-power test-nightly test-cluster test-gpu reliability check bench docs \
-	test-docs env lock sbom results-table help clean
+	test-docs wheel env lock sbom results-table help clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ docs: $(DOCS)/.installed  ## the site, in build/site: open build/site/index.html
 
 test-docs: docs  ## the site's tests: its reference, its notebook, a search in a notebook
 	$(DOCS)/bin/python -m pytest -q --junitxml=.reports/$@.xml tests/docs $(ARGS)
+
+wheel: env  ## dist/*.whl, the same to the byte for the same files
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 results-table: env  ## the README's table of results, from the published searches
 	$(BIN)/python -m tune_fmnist.report results/ann results/cnn --into README.md

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
+import venv
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+
+from tune_fmnist import __version__
 
 ROOT = Path(__file__).parents[1]
 LOCKS = sorted((ROOT / "locks").glob("*.txt"))
@@ -42,3 +49,59 @@ def test_the_readme_shows_the_example_as_it_is() -> None:
     shown = (ROOT / "README.md").read_text().split("<!-- resnet -->\n```python\n")[1].split("```\n<!-- /resnet -->")[0]
     assert shown == (ROOT / "examples" / "resnet.py").read_text()
     assert len(shown.splitlines()) <= 40
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that ``make wheel`` builds."""
+    return _built(tmp_path_factory.mktemp("wheel"))
+
+
+def _built(folder: Path) -> Path:
+    # What `make wheel` runs, into another folder.
+    recipe = re.search(r"^wheel:.*\n\t\$\(BIN\)/python (.*) dist \.$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    subprocess.run([sys.executable, *recipe[1].split(), str(folder), str(ROOT)], check=True)
+    (wheel,) = folder.iterdir()
+    return wheel
+
+
+def test_the_wheel_holds_the_package_and_no_more(wheel: Path) -> None:
+    files = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    source = {file for file in (ROOT / "tune_fmnist").rglob("*") if file.suffix in {".py", ".jinja", ".typed"}}
+    spaces = {f"tune_fmnist/search_spaces/{file.name}" for file in (ROOT / "search_spaces").glob("*.toml")}
+    assert spaces
+    assert {str(file.relative_to(ROOT)) for file in source} | spaces <= files
+    assert all(name.startswith("tune_fmnist/") and "test" not in Path(name).stem.split("_") for name in files)
+    assert not any("__pycache__" in name for name in files)
+
+
+def test_the_same_files_give_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    again = _built(tmp_path)
+    assert (again.name, again.read_bytes()) == (wheel.name, wheel.read_bytes())
+
+
+def test_the_wheel_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", symlinks=True)
+    bin_folder = tmp_path / "venv" / "bin"
+    install = ["install", "--quiet", "--no-index", "--no-deps", str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(bin_folder / "python"), *install], check=True)
+    # What it needs comes from here; it comes first itself.
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (packages / "needs.pth").write_text("\n".join(folder for folder in sys.path if folder.endswith("-packages")))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = (
+        "from tune_fmnist.tuning.space import default_space, read_space; "
+        "file = default_space('ann'); read_space(file); print(file)"
+    )
+    for command in (["python", "-c", code], ["tune-fmnist", "--version"]):
+        said = subprocess.run(
+            [str(bin_folder / command[0]), *command[1:]],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert said.returncode == 0, said.stderr
+        assert said.stdout.startswith((str(packages), f"tune_fmnist {__version__}"))
