@@ -75,6 +75,7 @@ LOCK = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --c
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --group build
 
 lock: $(TOOLS)/.installed  ## hashes of all that is installed, after a change of pyproject.toml or constraints.txt
+	$(LOCK) --output-file locks/run.txt
 	$(LOCK) --extra dev --output-file locks/dev.txt
 	# What the site needs is not for the first versions of Python 3.11.
 	$(subst 3.11,3.11.5,$(LOCK)) --extra dev --extra docs --output-file locks/docs.txt

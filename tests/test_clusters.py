@@ -214,7 +214,6 @@ def test_versions_are_those_of_the_constraints() -> None:
     assert read(KUBERAY)["spec"]["rayVersion"] == VERSIONS["ray"]
     dockerfile = (ROOT / "clusters" / "Dockerfile").read_text()
     assert f"FROM rayproject/ray:{VERSIONS['ray']}-py3" in dockerfile
-    assert "--constraint constraints.txt" in dockerfile
 
 
 def test_kuberay_workers_have_what_a_trial_asks_for() -> None:

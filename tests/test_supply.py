@@ -51,6 +51,16 @@ def test_the_readme_shows_the_example_as_it_is() -> None:
     assert len(shown.splitlines()) <= 40
 
 
+def test_the_image_is_installed_as_make_env_installs() -> None:
+    def installs(text: str) -> list[str]:
+        found = re.findall(r"pip install (--.*?)(?: &&.*)?$", text, re.MULTILINE)
+        return [re.sub(r"--quiet |--no-cache-dir ", "", options) for options in found]
+
+    dockerfile = installs((ROOT / "clusters" / "Dockerfile").read_text())
+    recipe = (ROOT / "Makefile").read_text().split("$(VENV)/.installed:")[1].split("\n\n")[0]
+    assert dockerfile == [options.replace("dev.txt", "run.txt") for options in installs(recipe)]
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that ``make wheel`` builds."""
