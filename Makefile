@@ -52,7 +52,7 @@ check: env  ## style and types
 docs: $(DOCS)/.installed  ## the site, in build/site: open build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 
-test-docs: docs  ## the site's tests: its reference, its notebook, a search in a notebook
+test-docs: docs  ## the site, the notebook, the Dockerfile and what GitHub reads
 	$(DOCS)/bin/python -m pytest -q --junitxml=.reports/$@.xml tests/docs $(ARGS)
 
 wheel: env  ## dist/*.whl, the same to the byte for the same files
