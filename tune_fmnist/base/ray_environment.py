@@ -23,10 +23,8 @@ VARIABLES: Final = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     # Where Ray's own process on this machine has died, Ray's C++ ends this program without a word as soon as it uses
-    # the memory that both share.  So what goes to tasks and comes back is sent in their messages, up to 8 MiB.  Ray
-    # would end this program as well if it looked for that process and found it gone: it finds this one.
+    # the memory that both share.  So what goes to tasks and comes back is sent in their messages, up to 8 MiB.
     "RAY_max_direct_call_object_size": str(8 * 2**20),
-    "RAY_RAYLET_PID": str(os.getpid()),
 }
 
 FOLDER_PREFIX: Final = "ray-"
