@@ -5,13 +5,14 @@ MODEL ?= cnn
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
+EXPORT := .venv-export
 TOOLS := .venv-tools
 DOCS := .venv-docs
 # Each target's report goes to `make reliability`.
 PYTEST := $(BIN)/python -m pytest -q
 
 .PHONY: search test test-faults test-power test-nightly test-cluster test-gpu reliability check bench docs \
-	test-docs wheel env lock sbom results-table help clean
+	test-docs test-export wheel env lock sbom results-table help clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ test-cluster: env  ## searches over several simulated hosts and a simulated AWS;
 
 test-gpu: env  ## what needs a GPU; skipped elsewhere, with the reason
 	$(PYTEST) tests/gpu $(ARGS)
+
+test-export: env $(EXPORT)/.installed  ## exports to TensorBoard, an MLflow server and W&B's files; under three minutes
+	$(EXPORT)/bin/python -m pytest -q --junitxml=.reports/$@.xml -rs tests/export $(ARGS)
 
 bench: env $(BENCH)/.installed  ## the same search with Ray Tune, Optuna and Syne Tune, in 23 minutes on two cores
 	$(BIN)/python -m benchmarks.compare $(ARGS)
@@ -80,6 +84,8 @@ lock: $(TOOLS)/.installed  ## hashes of all that is installed, after a change of
 	# What the site needs is not for the first versions of Python 3.11.
 	$(subst 3.11,3.11.5,$(LOCK)) --extra dev --extra docs --output-file locks/docs.txt
 	$(LOCK) --extra dev --extra cluster --extra dashboard --output-file locks/cluster.txt
+	$(LOCK) --extra dev --extra dashboard --extra tensorboard --extra mlflow --extra wandb --group mlflow-server \
+		--output-file locks/export.txt
 
 sbom: env $(TOOLS)/.installed  ## sbom.json: what is installed, with versions and licences, as CycloneDX
 	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-format JSON --output-file sbom.json $(VENV)
@@ -101,10 +107,15 @@ $(DOCS)/.installed: $(VENV)/.installed locks/docs.txt
 	$(DOCS)/bin/python -m pip install --quiet --require-hashes --requirement locks/docs.txt
 	touch $@
 
+$(EXPORT)/.installed: $(VENV)/.installed locks/export.txt
+	$(on_top)
+	$(EXPORT)/bin/python -m pip install --quiet --require-hashes --requirement locks/export.txt
+	touch $@
+
 $(BENCH)/.installed: $(VENV)/.installed
 	$(on_top)
 	$(BENCH)/bin/python -m pip install --quiet --constraint constraints.txt syne-tune==0.16.0
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(TOOLS) $(DOCS) build dist
+	rm -rf $(VENV) $(BENCH) $(EXPORT) $(TOOLS) $(DOCS) build dist

@@ -24,6 +24,7 @@ COMMANDS = {
     "show": "what a search has found",
     "compare": "several searches beside each other",
     "report": "a search's page anew, from its tables",
+    "export": "a search into TensorBoard, MLflow or W&B",
     "trial": "one trial without Ray, for a debugger",
     "doctor": "what would go wrong, before it does",
     "cluster": "a cluster up and down, a search on it",

@@ -27,6 +27,8 @@ SearcherName = Literal["tpe", "gp", "random"]
 SEARCHERS: Final[tuple[str, ...]] = get_args(SearcherName)
 SchedulerName = Literal["asha", "fifo"]
 Precision = Literal["float32", "bfloat16"]
+Tool = Literal["tensorboard", "mlflow", "wandb"]
+"""What a search can be exported to; each is an extra of the package as well."""
 
 
 class Published(NamedTuple):

@@ -1,0 +1,39 @@
+"""``python -m tune_fmnist.export``: a search's trials and retrains into TensorBoard, MLflow or Weights & Biases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tune_fmnist.base.vocabulary import Tool
+from tune_fmnist.cli import Debug
+from tune_fmnist.reporting.progress import console
+
+
+def main(
+    name: Annotated[str, typer.Argument(help="of a search, or the folder of one")],
+    to: Annotated[Tool, typer.Option(help="the tool")],
+    into: Annotated[
+        str | None,
+        typer.Option(help="a folder, or MLflow's tracking URI; else DIR/NAME/TOOL, or MLflow's own settings"),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="go on until the search has ended")] = False,
+    results_dir: Annotated[Path, typer.Option(help="where the searches are")] = Path("results"),
+    debug: Debug = False,
+) -> None:
+    """Hand a search's trials and retrains over to another tool, from its tables alone; what is there stays as it is."""
+    # PyArrow takes half a second to import, for which --help need not wait.
+    from tune_fmnist.reporting.export.hand_over import hand_over
+    from tune_fmnist.workflow.folder_checks import folder_of
+
+    out = console()
+    target = hand_over(folder_of(results_dir, name), to, into, follow=follow, said=out.print)
+    out.print(f"next: {target.view}")
+
+
+if __name__ == "__main__":
+    from tune_fmnist.cli import run_command
+
+    run_command("export")

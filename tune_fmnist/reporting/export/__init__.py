@@ -1,0 +1,1 @@
+"""A search's runs, handed over to tools that people already use: TensorBoard, MLflow, Weights & Biases."""
