@@ -119,12 +119,18 @@ class Mlflow:
         return found
 
 
+def free_port() -> int:
+    """Return a port of loopback that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
     """Run MLflow's server on loopback, with a database in a folder, for the block; yield its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     store, address = f"sqlite:///{folder / 'mlflow.db'}", f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store, "--default-artifact-root", str(folder)]
@@ -133,7 +139,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
-            while not _answers(f"{address}/health"):
+            while not answers(f"{address}/health"):
                 assert server.poll() is None, (folder / "server.log").read_text()
                 time.sleep(0.2)
             yield address
@@ -142,7 +148,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             server.wait()
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
+    """Return whether a server answers with success."""
     try:
         with urlopen(address, timeout=5) as answer:  # noqa: S310 - an address of this machine
             return bool(answer.status == 200)

@@ -118,6 +118,7 @@ def test_trials_that_the_tables_have_not_seen_are_issued_again_and_end_where_the
     first.on_trial_result("ray-1", result(1))
     first.on_trial_complete("ray-1", result(3))
     first.on_trial_complete("ray-2", error=True)
+    first.fail(2, "RuntimeError: lost")
     first.on_trial_result("ray-3", result(1))
 
     # The others' rows did not reach the disk.

@@ -128,6 +128,8 @@ def test_every_searcher_and_scheduler_tells_the_study_how_each_trial_ended(
     states = {COMPLETED: TrialState.COMPLETE, STOPPED: TrialState.PRUNED, DIVERGED: TrialState.PRUNED}
     for number, row in trial_tables.trials.items():
         assert told[number].state is states.get(row["status"], TrialState.FAIL)
+        # What the dashboard shows of a trial is what its row says.
+        assert told[number].user_attrs == {name: row[name] for name in ("origin", "seed", "status", "reason")}
         for name, value in told[number].params.items():
             assert row[f"config_{name}"] == value
         if row["status"] in states:
@@ -161,7 +163,8 @@ def test_the_audit_lets_stopped_trials_run_on_and_counts_none_of_it(
     for row in ended:
         assert (row["epochs"], row["audited_at"]) == (MAX_EPOCHS, stopped.trials[row["number"]]["epochs"])
         assert "ran on to epoch 9 for the audit" in row["reason"]
-        assert study_of(tmp_path / "audited").trials[row["number"]].state is TrialState.PRUNED
+        told = study_of(tmp_path / "audited").trials[row["number"]]
+        assert (told.state, told.user_attrs["reason"]) == (TrialState.PRUNED, row["reason"])
     assert not {row["number"] for row in ended} & {row["number"] for row in ranked(audited.trials.values())}
 
 
@@ -276,6 +279,7 @@ def test_a_time_budget_leaves_no_trial_running(ray_here: None, tmp_path: Path, s
         assert {row["status"] for row in rows} <= {STOPPED}
         assert all(f"time budget of {budget:g} s" in row["reason"] for row in rows)
         assert all(trial.state.is_finished() for trial in study_of(folder).trials)
+        assert [trial.user_attrs["reason"] for trial in study_of(folder).trials] == [row["reason"] for row in rows]
     assert [trial.state for trial in study_of(folder).trials] == [TrialState.PRUNED] * 2
 
 

@@ -88,6 +88,7 @@ class Search:
                 self.searcher.on_trial_result("ray", result)
         if ends == "failed":
             self.searcher.on_trial_complete("ray", error=True)
+            self.searcher.fail(job.number, "RuntimeError: lost")
             self.tables.fail(job.number, "RuntimeError: lost")
         elif ends != "running":
             self.searcher.on_trial_complete("ray", result)
@@ -126,7 +127,15 @@ def trials_of(paths: SearchPaths) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="s", storage=storage).trials
 
 
-def check(paths: SearchPaths, space: Space, *, trials: int, before: list[dict[str, Any]]) -> None:
+def attributes_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a trial's user attributes are by its row."""
+    names = ("origin", "seed") if row["status"] == "running" else ("origin", "seed", "status", "reason")
+    return {name: row[name] for name in names}
+
+
+def check(
+    paths: SearchPaths, space: Space, *, trials: int, before: list[dict[str, Any]], attributes: bool = True
+) -> None:
     """Assert that each number is once in the tables and the study, that these agree, and that no old row changed."""
     rows, study = rows_of(paths), trials_of(paths)
     assert [row["number"] for row in rows] == [trial.number for trial in study] == list(range(trials))
@@ -142,6 +151,8 @@ def check(paths: SearchPaths, space: Space, *, trials: int, before: list[dict[st
             (epoch["epoch"], epoch["val_accuracy"]) for epoch in epochs if epoch["trial_id"] == row["trial_id"]
         )
         told = {epoch: score_of([accuracy for _, accuracy in own[:epoch]]) for epoch, _ in own}
+        if attributes:
+            assert trial.user_attrs == attributes_of(row) if params else trial.user_attrs["reason"]
         if row["status"] == "diverged":
             told[row["epochs"]] = DIVERGED_SCORE
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
@@ -282,6 +293,9 @@ def test_tables_of_another_seed_are_one_line(tmp_path: Path) -> None:
 
 def test_a_study_that_agrees_is_kept(tmp_path: Path) -> None:
     paths = interrupted(tmp_path / "x")
+    assert [trial.user_attrs for trial in trials_of(paths)[: len(ENDS)]] == [
+        attributes_of(row) for row in rows_of(paths)
+    ]
     content = paths.journal.read_bytes()
     assert Search(paths).searcher.rebuilt is None
     assert paths.journal.read_bytes() == content
@@ -308,4 +322,5 @@ def test_any_change_of_a_journal_costs_no_row(tmp_path_factory: pytest.TempPathF
         del content[data.draw(st.integers(0, len(content) - 1)) :]
     paths.journal.write_bytes(content)
     Search(paths).go_on(8)
-    check(paths, SPACE, trials=8, before=before)
+    # Nothing depends on a user attribute, so that a journal without one is not made anew.
+    check(paths, SPACE, trials=8, before=before, attributes=False)

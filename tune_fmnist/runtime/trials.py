@@ -58,6 +58,13 @@ class Limits:
     time_budget: float | None = None
     timeout: float | None = None
 
+    @property
+    def used_up(self) -> str:
+        """Why trials are running when no more are wanted, in words."""
+        return (
+            "the search ended" if self.time_budget is None else f"the time budget of {self.time_budget:g} s was used up"
+        )
+
 
 def training(split: Split, checkpoints: Folder, timeout: float | None) -> Trainable:
     """Return the function that trains a trial on ``split``, which every process of a node shares without a copy.
@@ -97,7 +104,7 @@ def run_trials(
     """
     slots = slots or Slots(placement, joined=False)
     limiter = ConcurrencyLimiter(searcher, slots.wanted)
-    watcher = _Watcher(tables, audit, on_step, limits.timeout, slots, limiter)
+    watcher = _Watcher(searcher, tables, audit, on_step, limits.timeout, slots, limiter)
     with tempfile.TemporaryDirectory(prefix="tune_fmnist-") as scratch, ray_private.resilient_controller():
         try:
             tune.run(
@@ -119,8 +126,8 @@ def run_trials(
                 log_to_file=False,
             )
             for trial in tables.running:
-                tables.end(trial["number"], f"the time budget of {limits.time_budget:g} s was used up")
-            searcher.finish()
+                tables.end(trial["number"], limits.used_up)
+            searcher.finish(limits.used_up)
         finally:
             tables.publish(now=True)
 
@@ -134,6 +141,7 @@ def _job(trial: Trial) -> TrialJob:
 class _Watcher(tune.Callback):
     """What happens to Ray's trials into rows, and nodes that come and go into the number of trials under way."""
 
+    searcher: OptunaSearcher
     tables: TrialTables
     audit: Audit
     on_step: Callable[[int | None], None]
@@ -186,7 +194,10 @@ class _Watcher(tune.Callback):
         job = _job(trial)
         if job.number not in self.tables.trials:
             self.tables.start(job)
-        self.tables.fail(job.number, self._reason(trial))
+        reason = self._reason(trial)
+        # A search's journal is written before its tables.
+        self.searcher.fail(job.number, reason)
+        self.tables.fail(job.number, reason)
         self.on_step(job.number)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:

@@ -18,6 +18,7 @@ from tune_fmnist.base.metrics import DIVERGED_SCORE, score_of
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED, Status
 from tune_fmnist.models.config import config_id, family
 from tune_fmnist.store.checkpoints import Checkpoints
+from tune_fmnist.store.endings import divergence, ending
 from tune_fmnist.store.jobs import EpochResult, TrialJob
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import counts, ranked
@@ -187,7 +188,7 @@ class TrialTables:
         if result.multiply_adds is not None:
             trial["multiply_adds"] = result.multiply_adds
         if result.diverged:
-            self._settle(trial, DIVERGED, f"training loss {result.train_loss} in epoch {result.epoch}")
+            self._settle(trial, *divergence(result.epoch, result.train_loss))
 
     def _add(self, trial: Row, row: Mapping[str, Any]) -> None:
         """Count an epoch's row in its trial's."""
@@ -213,14 +214,10 @@ class TrialTables:
     def end(self, number: int, reason: str | None = None) -> None:
         """Note that a trial has ended by itself, or was stopped for ``reason`` (ASHA's, if not given)."""
         trial = self.trials[number]
-        if "audited_at" in trial:
-            what = f"by ASHA after epoch {trial['audited_at']}; ran on to epoch {trial['epochs']} for the audit"
-            self._settle(trial, STOPPED, what)
-        elif trial["epochs"] >= self.max_epochs:
-            self._settle(trial, COMPLETED, f"reached {self.max_epochs} epochs")
-        else:
-            stopped = f"by ASHA: score {trial.get('score', math.nan):.4f} after epoch {trial['epochs']} is too low"
-            self._settle(trial, STOPPED, reason or stopped)
+        score = trial.get("score", math.nan)
+        ended = ending(trial["epochs"], self.max_epochs, score, audited_at=trial.get("audited_at"))
+        given = reason is not None and "audited_at" not in trial and ended.status == STOPPED
+        self._settle(trial, ended.status, reason if given and reason else ended.reason)
 
     def fail(self, number: int, reason: str) -> None:
         """Note that a trial raised an error or lost its process."""

@@ -15,21 +15,19 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from tune_fmnist.base.seeds import derived_seed
-from tune_fmnist.base.vocabulary import FAILED, RUNNING, Origin
+from tune_fmnist.base.vocabulary import COMPLETED, FAILED, RUNNING, STOPPED, Origin, Status
 from tune_fmnist.models.config import Config, baseline
+from tune_fmnist.store.endings import divergence, ending
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.estimates import estimates
 from tune_fmnist.tuning.proposals import Outcome, Proposal, Proposer, Values, suggest
 from tune_fmnist.tuning.space import Space
-from tune_fmnist.tuning.study import is_outside, open_study, told_by_tables
+from tune_fmnist.tuning.study import ORIGIN, REASON, SEED, STATUS, is_outside, open_study, told_by_tables
 
 _PATIENCE_SECONDS: Final = 0.05
 """How long running trials may have to wait for a draw; a Gaussian process of hundreds of trials takes half a second."""
-
-_ORIGIN: Final = "origin"
-"""Under which the study keeps who proposed a trial: the tables may lack its row."""
 
 
 class OptunaSearcher(Searcher):
@@ -37,7 +35,8 @@ class OptunaSearcher(Searcher):
 
     The study is the truth: each epoch is a step with the score after it; a trial that reached the last epoch is
     COMPLETE with its last step's score, one that ended earlier is PRUNED with it, also one that diverged, whose last
-    score is the worst; one that failed is FAIL.  Ray's own ``OptunaSearch`` tells all of them COMPLETE.  The proposer
+    score is the worst; one that failed is FAIL.  Who proposed a trial, its seed, and its status and reason, once it has
+    ended, are the study's user attributes.  Ray's own ``OptunaSearch`` tells all of them COMPLETE.  The proposer
     does not learn from the study, but from the outcomes, in which stopped trials count as much as others.
 
     Trial 0 is the baseline.  If it lies outside the space, the study holds it as a FAIL without parameters, and no
@@ -84,9 +83,10 @@ class OptunaSearcher(Searcher):
         self.study, self._journal, self.rebuilt = open_study(journal, name, space, told)
         known = self.study.get_trials(deepcopy=False)
         self._running: dict[str, _Running] = {}
+        self._failed: dict[int, _Running] = {}
         self._aside = ThreadPoolExecutor(1, "proposals")
         self._drawing: Future[Proposal] | None = None
-        self._origins: dict[int, Origin | None] = {trial.number: trial.user_attrs.get(_ORIGIN) for trial in known}
+        self._origins: dict[int, Origin | None] = {trial.number: trial.user_attrs.get(ORIGIN) for trial in known}
         self._origins |= {number: row.get("origin") for number, row in (trials or {}).items()}
         configs = {0: baseline(space.model)} | {number: trial.config for number, trial in told.items()}
         self._outside = {number: config for number, config in configs.items() if is_outside(config, space)}
@@ -140,7 +140,8 @@ class OptunaSearcher(Searcher):
             others = RandomSampler(seed=derived_seed(self._seed, number))
             self.study.sampler = PartialFixedSampler(dict(proposal.values), others)
         trial = self.study.ask()
-        trial.set_user_attr(_ORIGIN, proposal.origin)
+        trial.set_user_attr(ORIGIN, proposal.origin)
+        trial.set_user_attr(SEED, derived_seed(self._seed, number))
         return _Running(trial, {})
 
     def _drawn(self, number: int) -> Proposal | None:
@@ -205,22 +206,42 @@ class OptunaSearcher(Searcher):
             del self._seen[running.trial.number]
         if running.ended:
             return
-        if error or not result:
-            self.study.tell(running.trial, state=TrialState.FAIL)
+        if error:
+            self._failed[running.trial.number] = running
+        elif not result:
+            self._tell(running, TrialState.FAIL, FAILED, "reported no epoch")
         else:
             self._report(running, result)
-            audited = running.trial.number in self._audit.stopped_at
-            if audited or result[RESULT].diverged or result["epoch"] < self._max_epochs:
-                self.study.tell(running.trial, state=TrialState.PRUNED)
-            else:
-                self.study.tell(running.trial, running.steps[max(running.steps)])
+            self._tell(running, *self._ending(running, result))
+
+    def _ending(self, running: _Running, result: Mapping[str, Any]) -> tuple[TrialState, Status, str]:
+        epoch, audited_at = result["epoch"], self._audit.stopped_at.get(running.trial.number)
+        if result[RESULT].diverged:
+            return TrialState.PRUNED, *divergence(epoch, result[RESULT].train_loss)
+        ended = ending(epoch, self._max_epochs, result[METRIC], audited_at=audited_at)
+        return (TrialState.COMPLETE if ended.status == COMPLETED else TrialState.PRUNED), *ended
+
+    def fail(self, number: int, reason: str) -> None:
+        """Tell the study why a trial failed, after Ray has told that it did: only then is the error known."""
+        if number in self._failed:
+            self._tell(self._failed.pop(number), TrialState.FAIL, FAILED, reason)
+
+    def _tell(self, running: _Running, state: TrialState, status: Status, reason: str) -> None:
+        """Tell the study how a trial ended; nothing can be added afterwards."""
+        running.trial.set_user_attr(STATUS, status)
+        running.trial.set_user_attr(REASON, reason)
+        if state is TrialState.COMPLETE:
+            self.study.tell(running.trial, running.steps[max(running.steps)])
+        else:
+            self.study.tell(running.trial, state=state)
         self._journal.sync()
 
-    def finish(self) -> None:
-        """Close the trials that were cut off with the search."""
+    def finish(self, reason: str) -> None:
+        """Close the trials that were cut off with the search, for a reason in words."""
         for running in self._running.values():
             if not running.ended:
-                self.study.tell(running.trial, state=TrialState.PRUNED if running.steps else TrialState.FAIL)
+                state = TrialState.PRUNED if running.steps else TrialState.FAIL
+                self._tell(running, state, STOPPED, reason)
         self._running.clear()
         self._journal.sync()
         self._aside.shutdown(wait=False, cancel_futures=True)

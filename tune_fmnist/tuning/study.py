@@ -34,12 +34,24 @@ _FIXED: Final = "fixed_params"
 """Under which Optuna keeps the values of a trial that is enqueued, in the trial's system attributes."""
 
 
+ORIGIN: Final = "origin"
+SEED: Final = "seed"
+STATUS: Final = "status"
+REASON: Final = "reason"
+"""A trial's user attributes: columns of ``trials.parquet`` under the same names; the last two when it has ended."""
+
+
+_OUTSIDE: Final = {ORIGIN: "baseline", REASON: "lies outside the space; its row in trials.parquet says how it ended"}
+"""Of a baseline that the study cannot hold as a trial with parameters."""
+
+
 class Told(NamedTuple):
     """A trial as the tables have it: ``steps`` are the scores after each epoch."""
 
     config: Config
     status: Status
     steps: dict[int, float]
+    attributes: dict[str, Any]
 
 
 class Opened(NamedTuple):
@@ -70,9 +82,15 @@ def told_by_tables(
             what = f"trial {number} has seed {row['seed']}, and {expected} by the seed {seed} of search.json"
             raise InputError(what, file=file, key="seed", hint="restore both files as they were together")
     return {
-        number: Told(to_config(config_values(row)), row["status"], steps[number])
+        number: Told(to_config(config_values(row)), row["status"], steps[number], _attributes(row))
         for number, row in sorted(trials.items())
     }
+
+
+def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trial's user attributes, from its row."""
+    names = (ORIGIN, SEED) if row["status"] == RUNNING else (ORIGIN, SEED, STATUS, REASON)
+    return {name: row[name] for name in names if row.get(name) is not None}
 
 
 def open_study(file: Path, name: str, space: Space, told: Mapping[int, Told]) -> Opened:
@@ -159,14 +177,14 @@ def _trial(number: int, space: Space, told: Mapping[int, Told]) -> FrozenTrial:
     # A number that no row has, below one that has: it was not drawn yet when all ended.
     values = planned[number] if number < len(planned) else {}
     if values is None:
-        return create_trial(state=TrialState.FAIL)
+        return create_trial(state=TrialState.FAIL, user_attrs=_OUTSIDE)
     return create_trial(state=TrialState.WAITING, system_attrs={_FIXED: dict(values)})
 
 
 def _of_tables(told: Told, space: Space) -> FrozenTrial:
     params = space.values(told.config)
     if params is None:
-        return create_trial(state=TrialState.FAIL)
+        return create_trial(state=TrialState.FAIL, user_attrs={**_OUTSIDE, **told.attributes})
     state, value = TrialState.FAIL, None
     if told.status == RUNNING:
         state = TrialState.RUNNING
@@ -179,6 +197,7 @@ def _of_tables(told: Told, space: Space) -> FrozenTrial:
         params=params,
         distributions={name: distribution_of(space.parameters[name]) for name in params},
         intermediate_values=told.steps,
+        user_attrs=told.attributes,
     )
 
 
