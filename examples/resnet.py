@@ -22,8 +22,8 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     def __init__(
         self,
-        width: Annotated[int, Field(ge=8, le=48)] = 16,
-        blocks: Annotated[int, Field(ge=1, le=3)] = 1,
+        width: Annotated[int, Field(ge=8, le=24)] = 16,
+        blocks: Annotated[int, Field(ge=1, le=2)] = 1,
         dropout: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1,
         input_shape: tuple[int, int, int] = (1, 28, 28),
         classes: int = 10,

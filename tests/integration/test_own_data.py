@@ -105,6 +105,7 @@ def coloured(split: str, each: int, classes: int = 100) -> dict[str, Any]:
     return {f"x_{split}": np.clip(clean + noise, 0, 255).astype(np.uint8), f"y_{split}": labels}
 
 
+@pytest.mark.faults
 def test_a_hundred_classes_in_colour_from_end_to_end(here: Path) -> None:
     folder = here / "patches"
     folder.mkdir()
@@ -128,6 +129,7 @@ def test_a_hundred_classes_in_colour_from_end_to_end(here: Path) -> None:
     assert "published" not in paths.page.read_text().split("<body")[1].split("<h2")[0]
 
 
+@pytest.mark.faults
 def test_a_function_gives_the_test_part_to_a_retrain_alone(here: Path) -> None:
     (here / "mine.py").write_text(
         "import pathlib, numpy\n"

@@ -58,8 +58,8 @@ def _trials(record: SearchRecord) -> str:
 
 
 def _searcher(record: SearchRecord) -> str:
-    text = _SEARCHERS[record.searcher.name]
-    if record.searcher.name != "random":
+    text = _SEARCHERS.get(record.searcher.name, f"a sampler of the user's own, {record.searcher.name}")
+    if record.searcher.name in ("tpe", "gp"):
         text += f", which draws as soon as {counted(record.searcher.n_startup_trials, 'trial')} can be learned from; "
         text += "until then trials are drawn at random"
     text = text[0].upper() + text[1:]
