@@ -89,20 +89,14 @@ class Config(Strict):
     mirror: bool = Field(default=False, json_schema_extra=_LATER)
     model: str
 
-    @field_validator("momentum")
+    @field_validator("momentum", "nesterov")
     @classmethod
-    def _momentum_belongs_to_sgd(cls, momentum: float, known: ValidationInfo) -> float:
+    def _belongs_to_sgd(cls, value: float | bool, known: ValidationInfo) -> float | bool:
         # Without an optimizer, that one was invalid, and is the mistake that is told.
-        if momentum and known.data.get("optimizer", "sgd") != "sgd":
-            raise ValueError(f"use 0, or optimizer 'sgd' instead of {known.data['optimizer']!r}")
-        return momentum
-
-    @field_validator("nesterov")
-    @classmethod
-    def _nesterov_belongs_to_sgd(cls, nesterov: bool, known: ValidationInfo) -> bool:
-        if nesterov and known.data.get("optimizer", "sgd") != "sgd":
-            raise ValueError(f"use false, or optimizer 'sgd' instead of {known.data['optimizer']!r}")
-        return nesterov
+        if value and known.data.get("optimizer", "sgd") != "sgd":
+            off = "false" if isinstance(value, bool) else "0"
+            raise ValueError(f"use {off}, or optimizer 'sgd' instead of {known.data['optimizer']!r}")
+        return value
 
     @field_validator("warm_up")
     @classmethod
