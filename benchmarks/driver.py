@@ -13,6 +13,7 @@ from tune_fmnist.store.record import SearchRecord, now
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import Searching
+from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.workflow.options import Options, new_settings
@@ -54,6 +55,7 @@ def drive(
     )
     folder.mkdir(parents=True, exist_ok=True)
     paths = SearchPaths(folder)
+    audit, rungs = Audit(0.0, record.seed), Rungs.resumed(record.scheduler, record.max_epochs, {}, [])
     searcher = OptunaSearcher(
         space,
         Searching.of(record.searcher, space, record.seed),
@@ -61,17 +63,20 @@ def drive(
         max_epochs=record.max_epochs,
         journal=paths.journal,
         name=record.name,
-        audit=(audit := Audit(0.0, record.seed)),
+        count=record.trials,
+        audit=audit,
+        rungs=rungs,
     )
     tables = TrialTables(paths, record)
     run_trials(
         trial,
         searcher,
-        make_scheduler(record.scheduler, record.max_epochs, audit),
+        make_scheduler(record.scheduler, record.max_epochs, audit, rungs),
         audit,
+        rungs,
         tables,
         placement,
-        Limits(record.trials),
+        Limits(),
         slots=slots,
         on_step=lambda ended: on_step(tables, ended),
     )

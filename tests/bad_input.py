@@ -102,7 +102,7 @@ OPTIONS: Final[dict[str, str]] = {
     f"{RESUME} --searcher random": f"{RECORD}--searcher: 'random' is not the search's 'gp'; ",
     f"{RESUME} --grace 2": f"{RECORD}--grace: 2 is not the search's 3; ",
     f"{RESUME} --audit 0.5": f"{RECORD}--audit: 0.5 is not the search's 0.0; ",
-    f"{RESUME} --scheduler fifo": f"{RECORD}--scheduler: 'fifo' is not the search's 'asha'; ",
+    f"{RESUME} --scheduler fifo": f"{RECORD}--scheduler: 'fifo' is not the search's 'promotion'; ",
     f"{RESUME} --limit-train 200": f"{RECORD}--limit-train: 200 is not the search's 100; ",
     f"{RESUME} --space other.toml": f"{RECORD}--space: is not the search's space; ",
     # Other commands.

@@ -24,9 +24,11 @@ def main(
     max_epochs: Annotated[int | None, typer.Option(help="longest trial's epochs [ann 27, cnn 5, own 9]")] = None,
     time_budget: Annotated[str | None, typer.Option(help="end the search after 90s, 10m or 2h")] = None,
     searcher: Annotated[str | None, typer.Option(help="gp, tpe, random or MODULE:FUNCTION of your own [gp]")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="asha (stop poor trials early) or fifo (never) [asha]")] = None,
-    grace: Annotated[int | None, typer.Option(help="epochs before asha can stop a trial [3]")] = None,
-    reduction_factor: Annotated[int | None, typer.Option(help="asha lets one trial in so many go on [3]")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="promotion (poor trials wait), asha (they stop) or fifo [promotion]")
+    ] = None,
+    grace: Annotated[int | None, typer.Option(help="epochs before a poor trial waits or stops [3]")] = None,
+    reduction_factor: Annotated[int | None, typer.Option(help="one trial in so many goes on [3]")] = None,
     audit: Annotated[float | None, typer.Option(help="share of stopped trials that run on, unranked [0]")] = None,
     seed: Annotated[int | None, typer.Option(help="of searcher, weights, order and dropout [0]")] = None,
     split_seed: Annotated[int | None, typer.Option(help="of the split, and of --limit-train's images [0]")] = None,

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from benchmarks.quality.best_share import BestShare
 from benchmarks.quality.first_edition import FirstAsha
-from benchmarks.quality.promotion import BestShare, Promotion
 from tune_fmnist.base.metrics import score_of
 from tune_fmnist.base.seeds import derived_seed
-from tune_fmnist.base.vocabulary import SearcherName
+from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
 from tune_fmnist.store.record import SchedulerSettings, SearcherSettings
 from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.cube import from_cube, to_cube
 from tune_fmnist.tuning.methods import SAMPLER_ARGUMENTS
 from tune_fmnist.tuning.proposals import Outcome, Proposal, Proposer, Searching, Values
+from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.space import CategoricalParameter, Parameter, Space, Value
 
@@ -31,6 +32,13 @@ Judge = Literal["score", "last", "best", "average"]
 last three of the averaged weights."""
 
 
+class Stopping(NamedTuple):
+    """A scheduler, and the rungs at which its trials wait."""
+
+    scheduler: Any
+    rungs: Rungs
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to search.
@@ -38,14 +46,14 @@ class Method:
     Attributes:
         name: as tables have it.
         propose: makes its proposer, given space and seed; None for the first edition's searcher.
-        scheduler: makes its scheduler, given the epochs of the longest trial.
+        stopping: makes its scheduler, given the epochs of the longest trial.
         judge: what the scheduler and the proposer are told after each epoch.
         chosen_by: what the winner is chosen by.
     """
 
     name: str
     propose: Callable[[Space, int], Proposer] | None
-    scheduler: Callable[[int], Any]
+    stopping: Callable[[int], Stopping]
     judge: Judge = "score"
     chosen_by: Judge = "score"
 
@@ -68,15 +76,31 @@ def searching(searcher: SearcherName, startup: int = 3) -> Callable[[Space, int]
     return lambda space, seed: Searching.of(settings, space, seed)
 
 
-def asha(grace: int, factor: int = 3) -> Callable[[int], Any]:
-    """Return what makes the package's ASHA."""
-    settings = SchedulerSettings(name="asha", grace=grace, reduction_factor=factor)
-    return lambda max_epochs: make_scheduler(settings, max_epochs, Audit(0.0, 0))
+def asha(grace: int, factor: int = 3, name: SchedulerName = "asha") -> Callable[[int], Stopping]:
+    """Return what makes the package's ASHA, which stops trials for good."""
+    return _package(SchedulerSettings(name=name, grace=grace, reduction_factor=factor))
 
 
-def never(max_epochs: int) -> Any:
-    """Return the scheduler that stops nothing."""
-    return make_scheduler(SchedulerSettings(name="fifo"), max_epochs, Audit(0.0, 0))
+def promotion(grace: int, factor: int = 3) -> Callable[[int], Stopping]:
+    """Return what makes the package's ASHA in which trials wait."""
+    return asha(grace, factor, "promotion")
+
+
+def _package(settings: SchedulerSettings) -> Callable[[int], Stopping]:
+    def make(max_epochs: int) -> Stopping:
+        rungs = Rungs.resumed(settings, max_epochs, {}, [])
+        return Stopping(make_scheduler(settings, max_epochs, Audit(0.0, 0), rungs), rungs)
+
+    return make
+
+
+def _never() -> Callable[[int], Stopping]:
+    return _package(SchedulerSettings(name="fifo"))
+
+
+def _alone(make: Callable[[int], Any]) -> Callable[[int], Stopping]:
+    """Return what makes a scheduler without the package's rungs."""
+    return lambda max_epochs: Stopping(make(max_epochs), Rungs())
 
 
 @dataclass(frozen=True)
@@ -145,10 +169,10 @@ def _mixed(share: float) -> Callable[[Space, int], Proposer]:
 METHODS: Final[dict[str, Method]] = {
     method.name: method
     for method in (
-        Method("first edition", None, FirstAsha, "last", "best"),
+        Method("first edition", None, _alone(FirstAsha), "last", "best"),
         Method("random, ASHA 1", searching("random"), asha(1), "last", "best"),
         Method("random, ASHA 3", searching("random"), asha(3)),
-        Method("random, none stopped", searching("random"), never),
+        Method("random, none stopped", searching("random"), _never()),
         Method("TPE, ASHA 3", searching("tpe"), asha(3)),
         Method("neighbours, ASHA 3", Neighbours, asha(3)),
         Method("prior, ASHA 3", lambda space, seed: Neighbours(space, seed, around_baseline=0.5), asha(3)),
@@ -158,14 +182,14 @@ METHODS: Final[dict[str, Method]] = {
         Method("GP, ASHA 5", searching("gp"), asha(5)),
         Method("GP, ASHA 3, factor 2", searching("gp"), asha(3, 2)),
         Method("GP, ASHA 3, factor 4", searching("gp"), asha(3, 4)),
-        Method("GP, none stopped", searching("gp"), never),
+        Method("GP, none stopped", searching("gp"), _never()),
         Method("GP, ASHA 3, last epoch", searching("gp"), asha(3), "last", "last"),
         Method("GP, ASHA 3, best epoch", searching("gp"), asha(3), "best", "best"),
         Method("GP, ASHA 3, averaged weights", searching("gp"), asha(3), "average", "average"),
         Method("GP and neighbours, ASHA 3", _mixed(0.5), asha(3)),
-        Method("random, promotion 3", searching("random"), lambda epochs: Promotion(epochs, 3, 3)),
-        Method("GP, promotion 3", searching("gp"), lambda epochs: Promotion(epochs, 3, 3)),
-        Method("random, best quarter after 1", searching("random"), lambda epochs: BestShare(0.25)),
+        Method("random, promotion 3", searching("random"), promotion(3)),
+        Method("GP, promotion 3", searching("gp"), promotion(3)),
+        Method("random, best quarter after 1", searching("random"), _alone(lambda epochs: BestShare(0.25))),
         Method("GP after 5, ASHA 3", searching("gp", 5), asha(3)),
         Method("GP after 8, ASHA 3", searching("gp", 8), asha(3)),
     )

@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from ray.tune.schedulers import TrialScheduler
 
+from benchmarks.quality.best_share import BestShare
 from benchmarks.quality.first_edition import FirstSearcher
 from benchmarks.quality.methods import Method, judged
-from benchmarks.quality.promotion import Pausing
 from benchmarks.quality.world import World, coordinates
 from benchmarks.simulated import made_up
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
@@ -48,8 +48,12 @@ class Found(NamedTuple):
 
 @dataclass
 class _Trial:
-    """A trial of a simulated search: its job, what its training will report, the seconds of an epoch, the truth."""
+    """A trial of a simulated search: its job, what its training will report, the seconds of an epoch, the truth.
 
+    Its name is another one each time that it is issued, as in Ray.
+    """
+
+    name: str
     job: TrialJob
     accuracies: list[float]
     seconds: float
@@ -79,12 +83,12 @@ class Search:
     def __init__(self, method: Method, world: World, *, trials: int, slots: int, seed: int) -> None:
         self._method, self._world, self._count, self._slots, self._seed = method, world, trials, slots, seed
         self._trials: list[_Trial] = []
-        self._scheduler = method.scheduler(world.horizon)
-        self._pauses = isinstance(self._scheduler, Pausing)
+        self._scheduler, self._rungs = method.stopping(world.horizon)
+        self._pauses = isinstance(self._scheduler, BestShare)
         if self._pauses:
             self._scheduler.expect(trials)
         self._events: list[tuple[float, int, _Trial]] = []
-        self._order = itertools.count()
+        self._order, self._names = itertools.count(), itertools.count()
 
     def run(self) -> list[Found]:
         """Run all trials; return what would be handed on, when a trial has reached the last epoch and at the end."""
@@ -114,7 +118,9 @@ class Search:
             max_epochs=horizon,
             journal=folder / "optuna.journal",
             name="simulated",
+            count=self._count,
             audit=Audit(0.0, self._seed),
+            rungs=self._rungs,
         )
 
     def _run(self) -> Iterator[Found]:
@@ -137,8 +143,8 @@ class Search:
             paused = self._scheduler.promoted() if self._pauses else None
             if paused is not None:
                 self._push(now, self._trials[int(paused)])
-            elif len(self._trials) < self._count:
-                self._start(now)
+            elif (trial := self._issued()) is not None:
+                self._push(now, trial)
             else:
                 break
             free -= 1
@@ -147,12 +153,23 @@ class Search:
     def _score(self, trial: _Trial) -> float:
         return judged(self._method.chosen_by, trial.accuracies[: trial.epochs])
 
-    def _start(self, now: float) -> None:
-        name = str(len(self._trials))
+    def _issued(self) -> _Trial | None:
+        """Return the trial that the searcher issues now, a new one or one that has waited; None if there is none."""
+        name, wanted = str(next(self._names)), len(self._trials) < self._count
+        if not wanted and isinstance(self._searcher, FirstSearcher):
+            return None
         # The clock stands still while the searcher draws.
-        while (suggested := self._searcher.suggest(name)) is None:
+        while (suggested := self._searcher.suggest(name)) is None and wanted:
             pass
+        if not isinstance(suggested, dict):
+            return None
         job: TrialJob = suggested[JOB]
+        if job.number == len(self._trials):
+            self._begin(name, job)
+        self._trials[job.number].name = name
+        return self._trials[job.number]
+
+    def _begin(self, name: str, job: TrialJob) -> None:
         values = self._world.space.values(job.config)
         assert values is not None
         training = self._world.train(values, np.random.default_rng([self._seed, job.number]))
@@ -160,11 +177,10 @@ class Search:
         averaged = self._method.averaged
         accuracies = (training.average if averaged else training.weights).tolist()
         true = float((truth.average if averaged else truth.weights)[0])
-        trial = _Trial(job, accuracies, training.seconds, true)
+        trial = _Trial(name, job, accuracies, training.seconds, true)
         self._trials.append(trial)
         if not self._pauses:
             self._scheduler.on_trial_add(None, _named(trial))
-        self._push(now, trial)
 
     def _push(self, now: float, trial: _Trial) -> None:
         heapq.heappush(self._events, (now + trial.seconds, next(self._order), trial))
@@ -178,14 +194,13 @@ class Search:
             METRIC: judged(self._method.judge, accuracies),
             RESULT: made_up(trial.epochs, accuracies[-1]),
         }
-        name = str(trial.job.number)
         action = self._scheduler.on_trial_result(None, _named(trial), told)
         if action != TrialScheduler.STOP and not trial.complete:
-            self._searcher.on_trial_result(name, told)
+            self._searcher.on_trial_result(trial.name, told)
             return bool(action == TrialScheduler.CONTINUE)
         if not self._pauses:
             self._scheduler.on_trial_complete(None, _named(trial), told)
-        self._searcher.on_trial_complete(name, told)
+        self._searcher.on_trial_complete(trial.name, told)
         return False
 
 

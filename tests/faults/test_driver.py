@@ -80,3 +80,22 @@ def test_twenty_kills_of_one_search_of_thirty_trials(hurt: Hurt, count: Note) ->
         kills += 1
     hurt.finish()
     count("driver killed 20 times", kills, hurt.check(trials=30, retrains=True))
+
+
+@pytest.mark.faults
+def test_a_search_killed_while_trials_wait_loses_nothing(hurt: Hurt, count: Note) -> None:
+    hurt.arguments += ("--trials", "12", "--scheduler", "promotion", "--grace", "1", "--no-retrain")
+    waited = 0
+    for _ in range(4):
+        run = hurt.start()
+        assert run.await_line(start="trial ", count=3), run.said
+        run.kill()
+        rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
+        waited += sum(row["status"] == "paused" for row in rows)
+    assert waited
+    hurt.finish()
+    count("driver killed while trials wait", 4, hurt.check(trials=12))
+    rows = tables.read(hurt.paths.trials, tables.TRIALS).to_pylist()
+    assert {row["status"] for row in rows} == {"completed", "stopped"}
+    # Of the 11 after the baseline at least 3 have gone on.
+    assert sum(row["epochs"] > 1 for row in rows[1:]) >= 3

@@ -25,6 +25,7 @@ from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.optuna_journal import Journal
+from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.tuning.space import default_space, read_space
@@ -45,7 +46,9 @@ def searcher(paths: SearchPaths) -> OptunaSearcher:
         max_epochs=MAX_EPOCHS,
         journal=paths.journal,
         name="s",
+        count=100,
         audit=Audit(0.0, 1),
+        rungs=Rungs(),
         trials=rows,
     )
 
@@ -153,7 +156,7 @@ def test_trials_that_the_tables_have_not_seen_are_issued_again_and_end_where_the
 
 @pytest.mark.parametrize("name", ["asha", "fifo"])
 def test_what_was_judged_once_is_judged_the_same_when_it_is_told_again(name: SchedulerName) -> None:
-    scheduler = make_scheduler(scheduler_settings(name), MAX_EPOCHS, Audit(0.0, 1))
+    scheduler = make_scheduler(scheduler_settings(name), MAX_EPOCHS, Audit(0.0, 1), Rungs())
 
     # Neither scheduler looks at it.
     controller: Any = None

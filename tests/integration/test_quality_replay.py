@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +11,10 @@ import torch
 from benchmarks.quality import record
 from benchmarks.quality.curves import curves, space_of
 from benchmarks.quality.methods import METHODS
-from benchmarks.quality.promotion import Promotion
 from benchmarks.quality.replay import FIRST_SEED, Cell, replayed
 from benchmarks.quality.simulate import Search
 from benchmarks.quality.world import SERIES, Recorded, World, coordinates, read_recorded
 from tune_fmnist.models.config import baseline
-from tune_fmnist.store.jobs import METRIC
 from tune_fmnist.store.tables import to_table
 
 EPOCHS = 9
@@ -64,23 +61,6 @@ def test_a_search_runs_all_trials_in_its_slots(name: str, world: World) -> None:
         assert len(alone) == 12
     else:
         assert alone[-1].epochs < 12 * EPOCHS
-
-
-def test_promotion_lets_the_best_third_of_a_rung_go_on() -> None:
-    scheduler = Promotion(27, 3, 3)
-
-    def told(name: str, epoch: int, score: float) -> str:
-        return scheduler.on_trial_result(None, SimpleNamespace(trial_id=name), {"epoch": epoch, METRIC: score})
-
-    assert told("0", 3, 0.1) == told("1", 2, 0.9) == "CONTINUE"
-    for name, score in (("1", 0.5), ("2", 0.7)):
-        assert told(name, 3, score) == "PAUSE"
-        assert scheduler.promoted() is None
-    told("3", 3, 0.6)
-    assert [scheduler.promoted(), scheduler.promoted()] == ["2", None]
-    told("4", 3, 0.9), told("5", 3, 0.4), told("6", 3, 0.3)
-    # The second best of six has gone on already.
-    assert [scheduler.promoted(), scheduler.promoted()] == ["4", None]
 
 
 def test_the_best_quarter_goes_on_when_all_have_had_an_epoch(world: World) -> None:

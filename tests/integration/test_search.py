@@ -176,6 +176,23 @@ def test_the_same_seed_gives_the_same_accuracies(tmp_path: Path) -> None:
     assert first.trials["config_id"].equals(second.trials["config_id"])
 
 
+def test_a_trial_that_waited_goes_on_to_the_same_accuracies(tmp_path: Path) -> None:
+    """Those that it has without a wait, to the bit: its state is in a checkpoint."""
+    options = {"trials": 8, "max_epochs": 4, "limit_train": 1000, "searcher": "random", "retrain": False}
+    options |= {"results_dir": tmp_path, "max_concurrent": 1}
+    waits = search("ann", name="waits", scheduler="promotion", grace=1, **options)
+    never = search("ann", name="never", scheduler="fifo", **options)
+    order = waits.epochs.sort_values("reported_at")["trial_id"]
+    begun_again = order[(order != order.shift()) & order.duplicated()]
+    assert len(begun_again), "trials of which other trials ran in between"
+    one, other = (found.epochs.merge(found.trials[["trial_id", "number"]]) for found in (waits, never))
+    both = one.merge(other, on=["number", "epoch"], suffixes=("", "_never"))
+    assert len(both) == len(waits.epochs) < len(never.epochs)
+    for column in ("val_accuracy", "val_loss", "train_loss"):
+        assert (both[column] == both[f"{column}_never"]).all()
+    assert not waits.paths.checkpoints.exists()
+
+
 def test_the_split_seed_alone_decides_the_images(tmp_path: Path) -> None:
     options = {"trials": 1, "max_epochs": 1, "limit_train": 500, "retrain": False, "results_dir": tmp_path}
     seeds = {"a": (0, 0), "b": (1, 0), "c": (0, 1)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,6 @@ from tune_fmnist.reporting.anytime import drawn_scores, expected_best
 from tune_fmnist.reporting.calibration import BINS, calibration_error, calibration_errors, reliability, surest_mistakes
 from tune_fmnist.reporting.rungs import common_epoch, rung_counts, scores_after
 from tune_fmnist.reporting.slots import timeline
-from tune_fmnist.reporting.stops import rung_epochs
 
 
 def test_the_expected_best_is_the_mean_over_all_choices() -> None:
@@ -43,12 +43,19 @@ def test_slots_hold_trials_that_do_not_overlap() -> None:
     def second(count: float) -> pd.Timestamp:
         return start + pd.Timedelta(seconds=count)
 
+    def epoch(name: str, number: int, begin: float, end: float) -> dict[str, Any]:
+        spent = {"train_seconds": end - begin, "eval_seconds": 0.0, "overhead_seconds": 0.0}
+        return {"trial_id": name, "epoch": number, "reported_at": second(end), **spent}
+
     begins = [0.0, 1.0, 4.0, 6.0, 6.5]
-    ends = [4.0, 6.0, 9.0, 7.0, None]
     columns = {"number": range(5), "trial_id": list("abcde"), "node": ["one", "two", "one", "two", "one"]}
     trials = pd.DataFrame(columns | {"started_at": map(second, begins), "status": "stopped", "epochs": 1})
     epochs = pd.DataFrame(
-        [{"trial_id": name, "reported_at": second(end)} for name, end in zip("abcde", ends, strict=True) if end]
+        [
+            *(epoch("a", 1, 0.0, 2.0), epoch("a", 2, 2.1, 4.0), epoch("b", 1, 1.5, 6.0), epoch("c", 1, 4.5, 9.0)),
+            # It waited from second 7 on, while another slot was taken.
+            *(epoch("d", 1, 6.0, 7.0), epoch("d", 2, 9.5, 10.0)),
+        ]
     )
     bars = timeline(trials, epochs)
     assert [(bar.number, bar.node, bar.row) for bar in bars] == [
@@ -57,15 +64,17 @@ def test_slots_hold_trials_that_do_not_overlap() -> None:
         (2, "one", 0),
         (3, "two", 2),
         (4, "one", 1),
+        (3, "two", 2),
     ]
-    assert [(bar.begin, bar.end) for bar in bars] == [(0, 4), (1, 6), (4, 9), (6, 7), (6.5, 6.5)]
+    assert [(bar.begin, bar.end) for bar in bars] == [(0, 4), (1, 6), (4, 9), (6, 7), (6.5, 6.5), (9.5, 10)]
+    assert [bar.epochs for bar in bars] == [2, 1, 1, 1, 0, 2]
 
 
 def test_rungs_count_who_entered_went_on_and_was_stopped(tmp_path: Path) -> None:
     results = make_search(tmp_path, trials=16)
     first, second = rung_counts(results)
     trials = results.trials[results.trials["number"] > 0]
-    assert rung_epochs(results.record.scheduler, 5) == [1, 3] == [first.epoch, second.epoch]
+    assert results.record.scheduler.rungs(5) == [1, 3] == [first.epoch, second.epoch]
     stopped = trials[trials["status"] == "stopped"]
     assert first.entered == (trials["epochs"] >= 1).sum()
     assert first.stopped == len(stopped)

@@ -10,16 +10,16 @@ import pytest
 
 from tests.fake_search import make_search
 from tune_fmnist.reporting.results import Results
-from tune_fmnist.reporting.stops import false_stops, rung_epochs, rungs, told_by_audit
+from tune_fmnist.reporting.stops import false_stops, rungs, told_by_audit
 from tune_fmnist.store import tables
 from tune_fmnist.store.record import SchedulerSettings
 
 
 def test_rungs_are_those_of_the_scheduler() -> None:
     asha = SchedulerSettings(name="asha", grace=3, reduction_factor=3)
-    assert rung_epochs(asha, 27) == [3, 9]
-    assert rung_epochs(asha, 3) == []
-    assert rung_epochs(SchedulerSettings(name="fifo"), 27) == []
+    assert asha.rungs(27) == [3, 9]
+    assert asha.rungs(3) == []
+    assert SchedulerSettings(name="fifo").rungs(27) == []
 
 
 @pytest.mark.parametrize(("score", "wrong"), [(0.99, 2), (0.01, 0)])

@@ -28,6 +28,7 @@ from tune_fmnist.store.retrain_tables import RetrainTables
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import Searching
+from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.tuning.selection import choose
 from tune_fmnist.tuning.space import from_values
@@ -246,7 +247,9 @@ def test_the_study_goes_on(paths: SearchPaths) -> None:
         max_epochs=record.max_epochs,
         journal=paths.journal,
         name=name,
+        count=60,
         audit=Audit(0.0, record.seed),
+        rungs=Rungs(),
         trials=trial_tables.trials,
         epochs=trial_tables.reported(),
     )

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from tests.records import make_job, make_result
+from tests.records import make_job, make_result, scheduler_settings
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT
 from tune_fmnist.tuning.audit import Audit
-from tune_fmnist.tuning.scheduler import Asha
+from tune_fmnist.tuning.rungs import Rungs
+from tune_fmnist.tuning.scheduler import Asha, Promotion
 
 CONTROLLER: Any = None
 
 
-def judge(scheduler: Asha, number: int, epoch: int, score: float) -> str:
+def judge(scheduler: Asha | Promotion, number: int, epoch: int, score: float) -> str:
     """Return what a scheduler makes of a trial's epoch; it is admitted with its first one."""
     trial: Any = SimpleNamespace(config={JOB: make_job(number)})
     if epoch == 1:
@@ -73,3 +74,26 @@ def test_the_audit_takes_its_share_by_number() -> None:
     spared = [number for number in range(1, 1001) if audit.spares(number, 3)]
     assert 250 <= len(spared) <= 350
     assert spared == [number for number in range(1, 1001) if Audit(0.3, 5).spares(number, 3)]
+
+
+def test_the_baseline_never_waits_and_does_not_count() -> None:
+    rungs = Rungs.resumed(scheduler_settings("promotion"), 9, {}, [])
+    scheduler = Promotion(rungs, Audit(0.0, 1))
+    assert [judge(scheduler, 0, epoch, 0.9) for epoch in range(1, 10)] == [TrialScheduler.CONTINUE] * 9
+    assert [judge(scheduler, number, 1, 0.5) for number in (1, 2, 3)] == [TrialScheduler.STOP] * 3
+    assert rungs.candidate() == 1, "the best of three, of which the baseline is none"
+
+
+def test_what_has_been_decided_is_not_decided_again() -> None:
+    rungs = Rungs.resumed(scheduler_settings("promotion"), 9, {}, [])
+    scheduler = Promotion(rungs, Audit(0.0, 1))
+
+    def told(epoch: int, **job: Any) -> str:
+        trial: Any = SimpleNamespace(config={JOB: make_job(1, **job)})
+        result = make_result(epoch, 0.5, passed=epoch == 1 and not job)
+        return scheduler.on_trial_result(CONTROLLER, trial, {"epoch": epoch, METRIC: 0.5, RESULT: result})
+
+    assert told(1) == TrialScheduler.CONTINUE, "it has gone on before the search was interrupted"
+    assert told(3) == TrialScheduler.STOP
+    assert told(2, judged=2, ended=True) == TrialScheduler.STOP, "it had ended there"
+    assert dict(rungs.waiting) == {1: 3}

@@ -30,9 +30,11 @@ from tune_fmnist.runtime.trials import Limits, Trainable, run_trials
 from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import ranked
+from tune_fmnist.store.tables import EPOCHS, read
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import SAMPLERS
+from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.tuning.space import Space, default_space, from_values, read_space
@@ -91,6 +93,7 @@ def run(
     folder.mkdir(exist_ok=True)
     paths = SearchPaths(folder)
     trial_tables = TrialTables(paths, make_record(max_epochs=max_epochs))
+    audit, rungs = Audit(audited, 1), Rungs.resumed(scheduler_settings(scheduler), max_epochs, {}, [])
     run_trials(
         trial,
         OptunaSearcher(
@@ -100,13 +103,16 @@ def run(
             max_epochs=max_epochs,
             journal=paths.journal,
             name="test",
-            audit=(audit := Audit(audited, 1)),
+            count=trials,
+            audit=audit,
+            rungs=rungs,
         ),
-        make_scheduler(scheduler_settings(scheduler), max_epochs, audit),
+        make_scheduler(scheduler_settings(scheduler), max_epochs, audit, rungs),
         audit,
+        rungs,
         trial_tables,
         place(cpus, None, max_concurrent),
-        Limits(trials, time_budget),
+        Limits(time_budget),
         on_step=lambda ended: on_step(trial_tables, ended),
     )
     return trial_tables
@@ -117,7 +123,7 @@ def study_of(folder: Path) -> optuna.Study:
     return optuna.load_study(study_name="test", storage=storage)
 
 
-@pytest.mark.parametrize("scheduler", ["asha", "fifo"])
+@pytest.mark.parametrize("scheduler", ["promotion", "asha", "fifo"])
 @pytest.mark.parametrize("searcher", SAMPLERS)
 def test_every_searcher_and_scheduler_tells_the_study_how_each_trial_ended(
     ray_here: None, tmp_path: Path, space: Space, searcher: SearcherName, scheduler: SchedulerName
@@ -145,14 +151,42 @@ def test_every_searcher_and_scheduler_tells_the_study_how_each_trial_ended(
         assert trial_tables.counts[STOPPED] > 0
 
 
+def test_trials_that_wait_go_on_when_they_are_among_the_best(ray_here: None, tmp_path: Path, space: Space) -> None:
+    def sound(config: dict[str, Any]) -> None:
+        curve(config[JOB])
+
+    seen: set[str] = set()
+    tables = run(
+        tmp_path,
+        space,
+        "random",
+        "promotion",
+        trials=13,
+        max_concurrent=2,
+        trial=sound,
+        on_step=lambda trial_tables, ended: seen.update(row["status"] for row in trial_tables.trials.values()),
+    )
+    assert "paused" in seen
+    assert dict(tables.counts) == {COMPLETED: 2, STOPPED: 11, "paused": 0, "running": 0}
+    # Of the 12 after the baseline 4 go on at the rung of 1 epoch, and 1 of these at that of 3.
+    reached = sorted(row["epochs"] for row in tables.trials.values())
+    assert reached == [1] * 8 + [3] * 3 + [9, 9]
+    others = [row for row in tables.trials.values() if row["number"] > 0]
+    last = max(others, key=lambda row: row["epochs"])
+    assert abs(last["config_dropout"] - 0.2) == min(abs(row["config_dropout"] - 0.2) for row in others)
+    epochs = read(SearchPaths(tmp_path).epochs, EPOCHS)
+    assert len(epochs) == sum(reached), "each epoch is one row, though those before a wait are told twice"
+
+
+@pytest.mark.parametrize("scheduler", ["promotion", "asha"])
 def test_the_audit_lets_stopped_trials_run_on_and_counts_none_of_it(
-    ray_here: None, tmp_path: Path, space: Space
+    ray_here: None, tmp_path: Path, space: Space, scheduler: SchedulerName
 ) -> None:
     def sound(config: dict[str, Any]) -> None:
         curve(config[JOB])
 
     audited, stopped = (
-        run(tmp_path / name, space, "tpe", "asha", trials=10, max_concurrent=1, audited=share, trial=sound)
+        run(tmp_path / name, space, "tpe", scheduler, trials=10, max_concurrent=1, audited=share, trial=sound)
         for name, share in (("audited", 1.0), ("stopped", 0.0))
     )
     same = ("config_id", "status", "seed", "origin")
@@ -198,11 +232,15 @@ def test_a_job_says_who_proposed_it(tmp_path: Path, space: Space) -> None:
     started = space.model_copy(update={"start": [{"dropout": 0.25}]})
     propose, journal = make_proposer(started, "tpe"), tmp_path / "optuna.journal"
     audit = Audit(0.0, 1)
-    searcher = OptunaSearcher(started, propose, seed=1, max_epochs=9, journal=journal, name="test", audit=audit)
+    searcher = OptunaSearcher(
+        started, propose, seed=1, max_epochs=9, journal=journal, name="test", count=9, audit=audit, rungs=Rungs()
+    )
     jobs: list[TrialJob] = []
     for number in range(5):
         name = f"Ray's {number}"
-        jobs.append(searcher.suggest(name)[JOB])
+        suggested = searcher.suggest(name)
+        assert isinstance(suggested, dict)
+        jobs.append(suggested[JOB])
         if number > 1:
             # Only what has an epoch can teach a model.
             searcher.on_trial_result(name, told_to_ray([make_result(1, 0.5)]))

@@ -29,6 +29,7 @@ from tune_fmnist.store.jobs import JOB, EpochResult, TrialJob, told_to_ray
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.audit import Audit
+from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.tuning.space import Space, from_values
 
@@ -63,7 +64,9 @@ class Search:
             max_epochs=3,
             journal=paths.journal,
             name="s",
+            count=100,
             audit=Audit(0.0, 1),
+            rungs=Rungs(),
             trials=self.tables.trials,
             epochs=self.tables.reported(),
         )

@@ -10,12 +10,14 @@ from typing import Final, Literal, NamedTuple, get_args
 ModelName = Literal["ann", "cnn"]
 MODELS: Final[tuple[str, ...]] = get_args(ModelName)
 
-Status = Literal["running", "completed", "stopped", "diverged", "failed"]
+Status = Literal["running", "paused", "completed", "stopped", "diverged", "failed"]
 RUNNING: Final[Status] = "running"
+PAUSED: Final[Status] = "paused"
 COMPLETED: Final[Status] = "completed"
 STOPPED: Final[Status] = "stopped"
 DIVERGED: Final[Status] = "diverged"
 FAILED: Final[Status] = "failed"
+UNFINISHED: Final[tuple[Status, ...]] = (RUNNING, PAUSED)
 STATUSES: Final[tuple[str, ...]] = get_args(Status)
 
 Origin = Literal["baseline", "start", "random", "model"]
@@ -25,7 +27,7 @@ ORIGINS: Final[tuple[str, ...]] = get_args(Origin)
 SearchState = Literal["running", "finished", "interrupted", "failed"]
 SearcherName = Literal["tpe", "gp", "random"]
 SEARCHERS: Final[tuple[str, ...]] = get_args(SearcherName)
-SchedulerName = Literal["asha", "fifo"]
+SchedulerName = Literal["promotion", "asha", "fifo"]
 Precision = Literal["float32", "bfloat16"]
 Tool = Literal["tensorboard", "mlflow", "wandb"]
 """What a search can be exported to; each is an extra of the package as well."""

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tune_fmnist.base.datasets import title_of
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.vocabulary import UNFINISHED
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.wording import DASH, percent
 from tune_fmnist.store.paths import SearchPaths
@@ -56,7 +57,7 @@ def _line(results: Results) -> Line:
     record, ranked = results.record, results.ranked
     best = ranked["score"].iloc[0] if len(ranked) else None
     tested = rows_of(results.retrains[results.retrains["rank"] == 1]) if results.retrained else []
-    ended = int((results.trials["status"] != "running").sum())
+    ended = int((~results.trials["status"].isin(UNFINISHED)).sum())
     return Line(
         name=results.paths.folder.name,
         model=record.model,

@@ -17,7 +17,6 @@ from tune_fmnist.reporting.importances import importances
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.slots import timeline
-from tune_fmnist.reporting.stops import rung_epochs
 
 
 def figures(results: Results, retrained: Retrained | None) -> list[Figure]:
@@ -52,7 +51,7 @@ def _of_trials(results: Results, retrained: Retrained | None, data: TrialRows) -
         yield searched.draw_importances(found)
     yield searched.draw_parallel(data)
     if len(results.ranked) and len(epochs):
-        rungs = rung_epochs(record.scheduler, record.max_epochs)
+        rungs = record.scheduler.rungs(record.max_epochs)
         yield curves.draw_learning_curves(curves.learning_curves(trials, epochs, results.ranked, rungs))
     if trials["origin"].notna().any():
         yield course.draw_origins(data)

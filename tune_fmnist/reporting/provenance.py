@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from tune_fmnist.reporting.stops import rung_epochs
 from tune_fmnist.reporting.wording import counted, duration, percent, plain
 
 if TYPE_CHECKING:
@@ -67,11 +66,14 @@ def _searcher(record: SearchRecord) -> str:
 
 
 def _scheduler(record: SearchRecord) -> str:
-    rungs = rung_epochs(record.scheduler, record.max_epochs)
+    rungs = record.scheduler.rungs(record.max_epochs)
     if not rungs:
         return "None: every trial trains to the end."
     listed = " and ".join(filter(None, (", ".join(map(str, rungs[:-1])), str(rungs[-1]))))
-    text = f"ASHA: after epoch {listed} about one trial in {record.scheduler.reduction_factor} goes on."
+    one = f"one trial in {record.scheduler.reduction_factor}"
+    text = f"ASHA: after epoch {listed} about {one} goes on."
+    if record.scheduler.name == "promotion":
+        text = f"ASHA: after epoch {listed} a trial waits until it is among the best there, of which {one} goes on."
     if record.scheduler.audit:
         text += (
             f" {percent(record.scheduler.audit, 0)} of those stopped run on all the same, to see whether it was right."

@@ -9,7 +9,6 @@ import pandas as pd
 from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import STOPPED
 from tune_fmnist.reporting.results import Results
-from tune_fmnist.reporting.stops import rung_epochs
 
 
 class RungCount(NamedTuple):
@@ -59,7 +58,7 @@ def rung_counts(results: Results) -> list[RungCount]:
     trials = results.trials[results.trials["number"] > 0].set_index("trial_id")
     return [
         _count(epoch, trials, scores_after(results.epochs, epoch))
-        for epoch in rung_epochs(record.scheduler, record.max_epochs)
+        for epoch in record.scheduler.rungs(record.max_epochs)
     ]
 
 
@@ -82,4 +81,4 @@ def _count(epoch: int, trials: pd.DataFrame, scores: pd.Series[float]) -> RungCo
 def common_epoch(results: Results) -> int:
     """Return the last epoch that all trials reach unless they are lost: the first rung, or else the end."""
     record = results.record
-    return next(iter(rung_epochs(record.scheduler, record.max_epochs)), record.max_epochs)
+    return next(iter(record.scheduler.rungs(record.max_epochs)), record.max_epochs)

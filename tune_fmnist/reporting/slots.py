@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
 from tune_fmnist.reporting.results import rows_of
 
+_PAUSE_SECONDS: Final = 1.0
+"""What lies between two epochs of a trial at least where it left its slot."""
+
 
 class Bar(NamedTuple):
-    """A trial's time in a slot, in seconds since the first trial's start; rows count from 0 over all machines."""
+    """A trial's time in a slot, in seconds since the first trial's start; rows count from 0 over all machines.
+
+    ``epochs`` are those that the trial had at the end of this time, ``status`` is what became of it at last.
+    """
 
     number: int
     node: str
@@ -22,38 +29,43 @@ class Bar(NamedTuple):
 
 
 def timeline(trials: pd.DataFrame, epochs: pd.DataFrame) -> list[Bar]:
-    """Return the trials' times, in the order of their starts.
+    """Return the trials' times in slots, in the order of their starts.
 
-    A trial of a search that was interrupted, and went on later, spans the time between.  On each machine a trial lies
-    on the first row that is free: there are as many rows as trials ran at once.
+    A trial that waited and went on later, or that was interrupted, has several.  On each machine a bar lies on the
+    first row that is free: there are as many rows as trials ran at once.
 
     Args:
         trials: rows of ``trials.parquet``.
         epochs: rows of ``epochs.parquet``.
     """
-    ends = epochs.groupby("trial_id")["reported_at"].max().rename("ended_at")
-    known = trials[trials["started_at"].notna()].join(ends, on="trial_id").sort_values(["started_at", "number"])
-    if known.empty:
-        return []
+    known = trials[trials["started_at"].notna()]
     first = known["started_at"].min()
-    bars: list[Bar] = []
+    own = dict(iter(epochs.sort_values("epoch").groupby("trial_id")))
+    found = [bar for trial in rows_of(known) for bar in _bars(trial, own.get(trial["trial_id"]), first)]
     free: list[tuple[str, float]] = []
-    for trial in rows_of(known):
-        begin, end = _span(trial, first)
-        node = str(trial["node"] or "")
-        row = next((place for place, (own, until) in enumerate(free) if own == node and until <= begin), len(free))
-        if row == len(free):
-            free.append((node, end))
-        free[row] = (node, end)
-        bars.append(Bar(trial["number"], node, row, begin, end, trial["status"], trial["epochs"]))
+    bars: list[Bar] = []
+    for bar in sorted(found, key=lambda bar: (bar.begin, bar.number)):
+        row = next(
+            (place for place, (node, until) in enumerate(free) if node == bar.node and until <= bar.begin), len(free)
+        )
+        free[row : row + 1] = [(bar.node, bar.end)]
+        bars.append(bar._replace(row=row))
     return _by_machine(bars)
 
 
-def _span(trial: dict[str, Any], first: pd.Timestamp) -> tuple[float, float]:
-    begin = (trial["started_at"] - first).total_seconds()
-    ended = trial["ended_at"]
-    reported = begin if pd.isna(ended) else (ended - first).total_seconds()
-    return begin, max(begin, reported)
+def _bars(trial: dict[str, Any], epochs: pd.DataFrame | None, first: pd.Timestamp) -> Iterator[Bar]:
+    """Yield a trial's times in slots, each without a row yet; an epoch began its seconds before its report."""
+    begin = end = (trial["started_at"] - first).total_seconds()
+    bar = Bar(trial["number"], str(trial["node"] or ""), 0, begin, end, trial["status"], 0)
+    if epochs is not None:
+        spent = epochs["train_seconds"] + epochs["eval_seconds"] + epochs["overhead_seconds"]
+        ends = (epochs["reported_at"] - first).dt.total_seconds()
+        for epoch, began, ended in zip(epochs["epoch"], ends - spent, ends, strict=True):
+            if bar.epochs and began - bar.end >= _PAUSE_SECONDS:
+                yield bar
+                bar = bar._replace(begin=began)
+            bar = bar._replace(end=max(bar.begin, ended), epochs=int(epoch))
+    yield bar
 
 
 def _by_machine(bars: list[Bar]) -> list[Bar]:

@@ -11,7 +11,6 @@ from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.wording import counted, percent
-from tune_fmnist.store.record import SchedulerSettings
 
 FEWEST: Final = 5
 """Trials below which a rank correlation says nothing."""
@@ -52,22 +51,11 @@ def rungs(results: Results) -> list[Rung]:
     accuracies = own.pivot_table(index="epoch", columns="trial_id", values="val_accuracy")
     scores = accuracies.rolling(SCORED_EPOCHS, min_periods=1).mean()
     found = []
-    for epoch in rung_epochs(record.scheduler, record.max_epochs):
+    for epoch in record.scheduler.rungs(record.max_epochs):
         enough = len(whole) >= FEWEST and epoch in scores.index
         correlation = stats.spearmanr(scores.loc[epoch], scores.iloc[-1]).statistic if enough else math.nan
         found.append(Rung(epoch, len(whole), float(correlation)))
     return found
-
-
-def rung_epochs(settings: SchedulerSettings, max_epochs: int) -> list[int]:
-    """Return the epochs at which a scheduler stops trials, the last one not among them."""
-    if settings.grace is None or settings.reduction_factor is None:
-        return []
-    epochs, epoch = [], settings.grace
-    while epoch < max_epochs:
-        epochs.append(epoch)
-        epoch *= settings.reduction_factor
-    return epochs
 
 
 def false_stops(results: Results) -> FalseStops | None:

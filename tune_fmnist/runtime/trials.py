@@ -26,6 +26,7 @@ from tune_fmnist.store.folder import Folder
 from tune_fmnist.store.jobs import JOB, RESULT, EpochResult, TrialJob
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.audit import Audit
+from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.searcher import OptunaSearcher
 
 _RETRIES = 2
@@ -49,12 +50,10 @@ class Limits:
     """When trials end, apart from the scheduler.
 
     Attributes:
-        trials: how many to run, those included that go on.
         time_budget: seconds after which no trial goes on; None for no limit.
         timeout: seconds after which an epoch that has not ended ends its process; None for no limit.
     """
 
-    trials: int
     time_budget: float | None = None
     timeout: float | None = None
 
@@ -82,6 +81,7 @@ def run_trials(
     searcher: OptunaSearcher,
     scheduler: TrialScheduler,
     audit: Audit,
+    rungs: Rungs,
     tables: TrialTables,
     placement: Placement,
     limits: Limits,
@@ -89,13 +89,14 @@ def run_trials(
     slots: Slots | None = None,
     on_step: Callable[[int | None], None],
 ) -> None:
-    """Run trials until there are enough or the time is up; their rows are in ``tables`` when this returns.
+    """Run trials until the searcher has no more or the time is up; their rows are in ``tables`` when this returns.
 
     Args:
         function: runs one trial.
         searcher: suggests configurations and is told how each trial ended.
         scheduler: stops trials early.
         audit: knows which trials run on although they were stopped.
+        rungs: know which trials wait.
         tables: get the rows.
         placement: what a trial occupies.
         limits: when to end.
@@ -104,14 +105,15 @@ def run_trials(
     """
     slots = slots or Slots(placement, joined=False)
     limiter = ConcurrencyLimiter(searcher, slots.wanted)
-    watcher = _Watcher(searcher, tables, audit, on_step, limits.timeout, slots, limiter)
+    watcher = _Watcher(searcher, tables, audit, rungs, on_step, limits.timeout, slots, limiter)
     with tempfile.TemporaryDirectory(prefix="tune_fmnist-") as scratch, ray_private.resilient_controller():
         try:
             tune.run(
                 function,
                 name="trials",
                 storage_path=str(Path(scratch)),
-                num_samples=limits.trials,
+                # The searcher says when there are enough.
+                num_samples=-1,
                 search_alg=limiter,
                 scheduler=scheduler,
                 resources_per_trial=placement.resources,
@@ -125,8 +127,8 @@ def run_trials(
                 verbose=0,
                 log_to_file=False,
             )
-            for trial in tables.running:
-                tables.end(trial["number"], limits.used_up)
+            for trial in tables.unfinished:
+                tables.end(trial["number"], None if trial["number"] in rungs.waiting else limits.used_up)
             searcher.finish(limits.used_up)
         finally:
             tables.publish(now=True)
@@ -144,6 +146,7 @@ class _Watcher(tune.Callback):
     searcher: OptunaSearcher
     tables: TrialTables
     audit: Audit
+    rungs: Rungs
     on_step: Callable[[int | None], None]
     timeout: float | None
     slots: Slots
@@ -159,6 +162,7 @@ class _Watcher(tune.Callback):
         self.told[job.number] = time.monotonic()
         self.killed.discard(job.number)
         self.tables.start(job)
+        self._note_audit(job.number)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -168,6 +172,9 @@ class _Watcher(tune.Callback):
         self._warn(number, epoch)
         self.tables.add(number, epoch)
         # Ray has asked the scheduler before.
+        self._note_audit(number)
+
+    def _note_audit(self, number: int) -> None:
         if number in self.audit.stopped_at:
             self.tables.audit(number, self.audit.stopped_at[number])
 
@@ -187,7 +194,10 @@ class _Watcher(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         number = _job(trial).number
-        self.tables.end(number)
+        if number in self.rungs.waiting:
+            self.tables.pause(number)
+        else:
+            self.tables.end(number)
         self.on_step(number)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

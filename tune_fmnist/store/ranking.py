@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from tune_fmnist.base.vocabulary import COMPLETED, RUNNING, STOPPED
+from tune_fmnist.base.vocabulary import COMPLETED, STOPPED, UNFINISHED
 from tune_fmnist.store.record import Settings
 
 Trial = TypeVar("Trial", bound=Mapping[str, Any])
@@ -17,7 +17,7 @@ def counts(trial: Mapping[str, Any]) -> bool:
     score, audited = trial.get("score"), trial.get("audited_at")
     if audited is not None and not math.isnan(audited):
         return False
-    return score is not None and not math.isnan(score) and trial["status"] in (RUNNING, COMPLETED, STOPPED)
+    return score is not None and not math.isnan(score) and trial["status"] in (*UNFINISHED, COMPLETED, STOPPED)
 
 
 def confirmed(confirmations: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -54,9 +54,9 @@ def ranked(trials: Iterable[Trial], *, ended: bool = False) -> list[Trial]:
 
     Args:
         trials: rows of ``trials.parquet``.
-        ended: whether a trial that still runs is left out.
+        ended: whether a trial that still runs or waits is left out.
     """
-    of_use = [trial for trial in trials if counts(trial) and not (ended and trial["status"] == RUNNING)]
+    of_use = [trial for trial in trials if counts(trial) and not (ended and trial["status"] in UNFINISHED)]
     return sorted(
         of_use,
         key=lambda trial: (trial["status"] != COMPLETED, -trial["epochs"], -trial["score"], trial["number"]),

@@ -62,7 +62,7 @@ class SearcherSettings(_Part):
 
 
 class SchedulerSettings(_Part):
-    """The scheduler's name and arguments: ``asha`` has the first two, ``fifo`` none.
+    """The scheduler's name and arguments: ``fifo`` has none.
 
     Attributes:
         audit: share of the stopped trials that run on outside of the search.
@@ -72,6 +72,16 @@ class SchedulerSettings(_Part):
     grace: _Count | None = None
     reduction_factor: Annotated[int, Field(ge=2, le=_MOST)] | None = None
     audit: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+
+    def rungs(self, max_epochs: int) -> list[int]:
+        """Return the epochs at which it stops trials of at most ``max_epochs``, the last one not among them."""
+        if self.grace is None or self.reduction_factor is None:
+            return []
+        epochs, epoch = [], self.grace
+        while epoch < max_epochs:
+            epochs.append(epoch)
+            epoch *= self.reduction_factor
+        return epochs
 
 
 class RetrainPlan(_Part):

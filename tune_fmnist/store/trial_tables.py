@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import STORAGE_PATIENCE_SECONDS, is_full
 from tune_fmnist.base.metrics import DIVERGED_SCORE, score_of
-from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED, Status
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, STOPPED, UNFINISHED, Status
 from tune_fmnist.models.config import config_id, family
 from tune_fmnist.store.checkpoints import Checkpoints
 from tune_fmnist.store.endings import divergence, ending
@@ -71,7 +71,7 @@ class TrialTables:
         self._schema = with_config(TRIALS, family(record.model))
         self._settled, self._epochs = to_table([], self._schema), to_table([], EPOCHS)
         self._new_epochs: list[Row] = []
-        self._live: set[int] = set()
+        self._open: set[int] = set()
         self._ended: list[int] = []
         self._dirty = True
         self._published = self._trouble_since = -math.inf
@@ -100,8 +100,8 @@ class TrialTables:
             self._add(self.trials[numbers[row["trial_id"]]], row)
         for trial in self.trials.values():
             self.counts[trial["status"]] += 1
-            if trial["status"] == RUNNING:
-                self._live.add(trial["number"])
+            if trial["status"] in UNFINISHED:
+                self._open.add(trial["number"])
             else:
                 self._ended.append(trial["number"])
         self._rank(self.trials.values())
@@ -134,7 +134,12 @@ class TrialTables:
     @property
     def running(self) -> list[Row]:
         """The trials in progress, in order of issue."""
-        return [self.trials[number] for number in sorted(self._live)]
+        return [trial for trial in self.unfinished if trial["status"] == RUNNING]
+
+    @property
+    def unfinished(self) -> list[Row]:
+        """The trials in progress and those that wait, in order of issue."""
+        return [self.trials[number] for number in sorted(self._open)]
 
     def start(self, job: TrialJob) -> None:
         """Note that a trial has begun, or goes on.
@@ -164,7 +169,7 @@ class TrialTables:
         ours, theirs = (config_id(job.config), job.seed), (trial["config_id"], trial["seed"])
         if ours != theirs:
             what = f"trial {job.number} is {theirs[0]} with seed {theirs[1]}, not {ours[0]} with seed {ours[1]}"
-        elif trial.get("status", RUNNING) not in (RUNNING, DIVERGED):
+        elif trial.get("status", RUNNING) not in (*UNFINISHED, DIVERGED):
             what = f"trial {job.number} has {trial['status']} and cannot begin again"
         else:
             return
@@ -219,6 +224,12 @@ class TrialTables:
         given = reason is not None and "audited_at" not in trial and ended.status == STOPPED
         self._settle(trial, ended.status, reason if given and reason else ended.reason)
 
+    def pause(self, number: int) -> None:
+        """Note that a trial waits until it is among the best at its last epoch."""
+        trial = self.trials[number]
+        reason = f"score {trial['score']:.4f} after epoch {trial['epochs']} is not among the best there yet"
+        self._settle(trial, PAUSED, reason)
+
     def fail(self, number: int, reason: str) -> None:
         """Note that a trial raised an error or lost its process."""
         self._settle(self.trials[number], FAILED, reason)
@@ -231,10 +242,10 @@ class TrialTables:
             self.counts[trial["status"]] -= 1
         self.counts[status] += 1
         trial |= {"status": status, "reason": reason}
-        if status == RUNNING:
-            self._live.add(trial["number"])
+        if status in UNFINISHED:
+            self._open.add(trial["number"])
         else:
-            self._live.discard(trial["number"])
+            self._open.discard(trial["number"])
             self._ended.append(trial["number"])
         if status == COMPLETED:
             self._promote(trial)
@@ -280,7 +291,9 @@ class TrialTables:
         ended = [self.trials[number] for number in self._ended]
         settled = pa.concat_tables([self._settled, to_table(ended, self._schema)])
         write(self._epochs, self._paths.epochs)
-        write(pa.concat_tables([settled, to_table(self.running, self._schema)]).sort_by("number"), self._paths.trials)
+        write(
+            pa.concat_tables([settled, to_table(self.unfinished, self._schema)]).sort_by("number"), self._paths.trials
+        )
         self._settled = settled
         # Only now does a trial that has ended no longer need its checkpoints.
         for number in self._ended:

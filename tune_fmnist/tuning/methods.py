@@ -10,7 +10,7 @@ from typing import Any, Final
 from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
 
 SEARCHER: Final[SearcherName] = "gp"
-SCHEDULER: Final[SchedulerName] = "asha"
+SCHEDULER: Final[SchedulerName] = "promotion"
 
 SAMPLER_ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
     "tpe": {"n_ei_candidates": 24, "multivariate": True, "constant_liar": True},

@@ -1,4 +1,4 @@
-"""When a trial is stopped early: ASHA, or never."""
+"""When a trial is stopped early: ASHA, with promotion or without, or never."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from tune_fmnist.store.jobs import JOB, METRIC, RESULT, TrialJob
 from tune_fmnist.store.record import SchedulerSettings
 from tune_fmnist.tuning.audit import Audit
+from tune_fmnist.tuning.rungs import Rungs
 
 _START_SECONDS = 30.0
 """How long a trial may take to get a process of its own before it is given that of a trial that has ended."""
@@ -39,7 +40,7 @@ class _InOrder(TrialScheduler):
 
 
 class Asha(_InOrder, ASHAScheduler):
-    """Asynchronous successive halving (Li et al. 2020), which neither stops nor counts trial 0.
+    """Asynchronous successive halving that stops trials for good, as Ray has it; it neither stops nor counts trial 0.
 
     Trial 0 is what the others are compared with: it is trained for the same length.  Nobody proposed it, so that the
     others need not be better to go on.  There is one bracket, so that nothing is drawn at random.
@@ -143,6 +144,35 @@ def _named(number: int) -> Any:
     return SimpleNamespace(trial_id=number)
 
 
+class Promotion(_InOrder, FIFOScheduler):
+    """Asynchronous successive halving as it was published (Li et al. 2020): trials wait at a rung, and may go on later.
+
+    A trial that waits has ended for Ray, so that its slot is free; the searcher issues it once more when it goes on,
+    after its last checkpoint.  Trial 0 never waits and does not count, as in ``Asha``.
+
+    Args:
+        rungs: decide who waits.
+        audit: knows which trials run on outside of the search.
+    """
+
+    def __init__(self, rungs: Rungs, audit: Audit) -> None:
+        self._rungs, self._audit = rungs, audit
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def resume(self, epochs: Iterable[Mapping[str, Any]]) -> None:
+        """Need nothing of what an interrupted search reported: the rungs know it."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Return whether the trial goes on at once; its result counts in its rung either way."""
+        job, epoch, told = _job(trial), result["epoch"], result[RESULT]
+        if job.ended and epoch == job.judged:
+            return str(TrialScheduler.STOP)
+        counts = job.number > 0 and job.number not in self._audit.stopped_at
+        if not told.passed and counts and self._rungs.stops(job.number, epoch, result[METRIC], for_good=told.diverged):
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+
 class Fifo(_InOrder, FIFOScheduler):
     """Never stops a trial early."""
 
@@ -157,8 +187,10 @@ class Fifo(_InOrder, FIFOScheduler):
         return _judged(trial, result) or str(TrialScheduler.CONTINUE)
 
 
-def make_scheduler(settings: SchedulerSettings, max_epochs: int, audit: Audit) -> Asha | Fifo:
-    """Return the scheduler of a search with these settings, trials of so many epochs and this audit."""
+def make_scheduler(settings: SchedulerSettings, max_epochs: int, audit: Audit, rungs: Rungs) -> Asha | Promotion | Fifo:
+    """Return the scheduler of a search with these settings, trials of so many epochs, this audit and these rungs."""
     if settings.grace is None or settings.reduction_factor is None:
         return Fifo()
+    if settings.name == "promotion":
+        return Promotion(rungs, audit)
     return Asha(max_epochs, settings.grace, settings.reduction_factor, audit)

@@ -23,6 +23,7 @@ from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.estimates import estimates
 from tune_fmnist.tuning.proposals import Outcome, Proposal, Proposer, Values, suggest
+from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.space import Space
 from tune_fmnist.tuning.study import ORIGIN, REASON, SEED, STATUS, is_outside, open_study, told_by_tables
 
@@ -49,7 +50,9 @@ class OptunaSearcher(Searcher):
         max_epochs: the length of a trial that is not stopped.
         journal: the file of the study, made if it is not there, and made anew if it is not of these trials.
         name: the study's name.
+        count: trials of the search.
         audit: knows which trials run on although they were stopped.
+        rungs: know which trials wait, and which of them goes on next.
         trials: of an interrupted search, as rows of ``trials.parquet`` by number.  One that has not ended there is
             issued again.
         epochs: of the same, as ``TrialTables.reported`` returns them.
@@ -71,18 +74,21 @@ class OptunaSearcher(Searcher):
         max_epochs: int,
         journal: Path,
         name: str,
+        count: int,
         audit: Audit,
+        rungs: Rungs,
         trials: Mapping[int, Mapping[str, Any]] | None = None,
         epochs: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._space, self._propose, self._seed, self._max_epochs = space, propose, seed, max_epochs
-        self._audit = audit
+        self._count, self._audit, self._rungs = count, audit, rungs
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         told = told_by_tables(trials or {}, epochs, seed=seed, file=SearchPaths(journal.parent).trials)
         self.study, self._journal, self.rebuilt = open_study(journal, name, space, told)
         known = self.study.get_trials(deepcopy=False)
         self._running: dict[str, _Running] = {}
+        self._paused: dict[int, _Running] = {}
         self._failed: dict[int, _Running] = {}
         self._aside = ThreadPoolExecutor(1, "proposals")
         self._drawing: Future[Proposal] | None = None
@@ -96,6 +102,8 @@ class OptunaSearcher(Searcher):
             if values is not None and trial.status != FAILED:
                 self._seen[number] = _Seen(values, dict(trial.steps))
         self._planned = [trial.number for trial in known if trial.state is TrialState.WAITING]
+        for number in rungs.waiting:
+            self._paused[number] = self._take(number)
         # What the tables lack is told once more from its checkpoint, even if the study knows how the trial ended: the
         # journal may be seconds ahead of the tables.
         self._unfinished = [
@@ -105,12 +113,24 @@ class OptunaSearcher(Searcher):
             and (trial.number not in told or told[trial.number].status == RUNNING)
         ]
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's job, in what Ray takes for its configuration; None if Ray is to ask again soon."""
+    # The type that Ray gives leaves out FINISHED.
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """Return the next trial's job, in what Ray takes for its configuration.
+
+        First come trials that were cut off, then one that has waited and may go on, then new ones.  None if Ray is to
+        ask again soon, FINISHED if no trial will come any more.
+        """
         if self._unfinished and self._unfinished[0] in self._outside:
             number = self._unfinished.pop(0)
             return {JOB: self._job(number, self._outside[number])}
-        running = self._take(self._unfinished.pop(0)) if self._unfinished else self._next()
+        if self._unfinished:
+            running: _Running | None = self._take(self._unfinished.pop(0))
+        elif (waiting := self._promoted()) is not None:
+            running = self._paused.pop(waiting)
+        elif not self._is_new_wanted:
+            return None if self._running else str(Searcher.FINISHED)
+        else:
+            running = self._next()
         if running is None:
             return None
         config = self._space.sample(lambda name, parameter: suggest(running.trial, name, parameter))
@@ -125,6 +145,29 @@ class OptunaSearcher(Searcher):
         frozen = self.study.get_trials(deepcopy=False)[number]
         trial = optuna.trial.Trial(self.study, frozen._trial_id)
         return _Running(trial, dict(frozen.intermediate_values), frozen.state)
+
+    def _promoted(self) -> int | None:
+        """Return a trial that has waited and goes on now; None if there is none.
+
+        Who would wait for ever is stopped, and the audit may let it run on; that is known when nothing else is left.
+        """
+        number = self._rungs.candidate()
+        if number is None and not self._is_new_wanted and not self._is_open:
+            waiting = sorted(self._rungs.waiting.items())
+            number = next((number for number, epoch in waiting if self._audit.spares(number, epoch)), None)
+        if number is not None:
+            self._rungs.promote(number)
+        return number
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether a trial is running on whose score it depends who goes on."""
+        return any(running.trial.number not in self._audit.stopped_at for running in self._running.values())
+
+    @property
+    def _is_new_wanted(self) -> bool:
+        number = self._planned[0] if self._planned else len(self.study.get_trials(deepcopy=False))
+        return number < self._count
 
     def _next(self) -> _Running | None:
         """Return a new trial: the next one that is planned, or else what is proposed; None while it is being drawn."""
@@ -212,7 +255,10 @@ class OptunaSearcher(Searcher):
             self._tell(running, TrialState.FAIL, FAILED, "reported no epoch")
         else:
             self._report(running, result)
-            self._tell(running, *self._ending(running, result))
+            if running.trial.number in self._rungs.waiting:
+                self._paused[running.trial.number] = running
+            else:
+                self._tell(running, *self._ending(running, result))
 
     def _ending(self, running: _Running, result: Mapping[str, Any]) -> tuple[TrialState, Status, str]:
         epoch, audited_at = result["epoch"], self._audit.stopped_at.get(running.trial.number)
@@ -237,7 +283,12 @@ class OptunaSearcher(Searcher):
         self._journal.sync()
 
     def finish(self, reason: str) -> None:
-        """Close the trials that were cut off with the search, for a reason in words."""
+        """Close the trials that wait, and those that were cut off with the search, for a reason in words."""
+        for running in self._paused.values():
+            if not running.ended:
+                last = max(running.steps)
+                self._tell(running, TrialState.PRUNED, *ending(last, self._max_epochs, running.steps[last]))
+        self._paused.clear()
         for running in self._running.values():
             if not running.ended:
                 state = TrialState.PRUNED if running.steps else TrialState.FAIL

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tune_fmnist.base.errors import InputError, last_line
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.seeds import derived_seed
-from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, RUNNING, STOPPED, Status
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, STOPPED, UNFINISHED, Status
 from tune_fmnist.models.config import Config, baseline, to_config
 from tune_fmnist.store.tables import config_values
 from tune_fmnist.tuning.optuna_journal import Journal, to_lines
@@ -89,7 +89,7 @@ def told_by_tables(
 
 def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a trial's user attributes, from its row."""
-    names = (ORIGIN, SEED) if row["status"] == RUNNING else (ORIGIN, SEED, STATUS, REASON)
+    names = (ORIGIN, SEED) if row["status"] in UNFINISHED else (ORIGIN, SEED, STATUS, REASON)
     return {name: row[name] for name in names if row.get(name) is not None}
 
 
@@ -186,7 +186,7 @@ def _of_tables(told: Told, space: Space) -> FrozenTrial:
     if params is None:
         return create_trial(state=TrialState.FAIL, user_attrs={**_OUTSIDE, **told.attributes})
     state, value = TrialState.FAIL, None
-    if told.status == RUNNING:
+    if told.status in UNFINISHED:
         state = TrialState.RUNNING
     elif told.status in (COMPLETED, STOPPED, DIVERGED) and told.steps:
         state = TrialState.COMPLETE if told.status == COMPLETED else TrialState.PRUNED

@@ -27,6 +27,7 @@ from tune_fmnist.store.record import PlacementRecord, RetrainPlan, RetrainRecord
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import Searching
+from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.workflow.images import check_test
@@ -60,7 +61,7 @@ def compute(session: Session, trials: TrialTables, left: int, began: float) -> N
         record.write(session.paths)
         slots = Slots(placement, joined=joined)
         if left > 0:
-            _run_trials(session, trials, placement, slots, left)
+            _run_trials(session, trials, placement, slots)
         record_utilisation(session)
         check_outcome(trials, session.paths)
         if record.retrain_plan.wanted:
@@ -101,10 +102,11 @@ def _place(session: Session, *, wait: bool = False) -> Placement:
     return placement
 
 
-def _run_trials(session: Session, trials: TrialTables, placement: Placement, slots: Slots, left: int) -> None:
-    """Run the ``left`` trials that have not ended; record how long it took."""
+def _run_trials(session: Session, trials: TrialTables, placement: Placement, slots: Slots) -> None:
+    """Run the trials that have not ended; record how long it took."""
     options, record, paths, mirror = session.options, session.record, session.paths, session.mirror
     audit = Audit.resumed(record.scheduler.audit, record.seed, trials.trials)
+    rungs = Rungs.resumed(record.scheduler, record.max_epochs, trials.trials, trials.reported())
     searcher = OptunaSearcher(
         session.space,
         Searching.of(record.searcher, session.space, record.seed, session.images.shape),
@@ -112,13 +114,15 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
         max_epochs=record.max_epochs,
         journal=paths.journal,
         name=f"{record.name}-{record.search_id}",
+        count=record.trials,
         audit=audit,
+        rungs=rungs,
         trials=trials.trials,
         epochs=trials.reported(),
     )
     if searcher.rebuilt:
         session.out.print(searcher.rebuilt)
-    scheduler = make_scheduler(record.scheduler, record.max_epochs, audit)
+    scheduler = make_scheduler(record.scheduler, record.max_epochs, audit, rungs)
     if options.resume:
         scheduler.resume(trials.reported())
     display = SearchDisplay(session.out, trials, trials=record.trials, slots=slots.now, time_budget=options.time_budget)
@@ -137,9 +141,10 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
                 searcher,
                 scheduler,
                 audit,
+                rungs,
                 trials,
                 placement,
-                Limits(left, options.time_budget, options.trial_timeout),
+                Limits(options.time_budget, options.trial_timeout),
                 slots=slots,
                 on_step=step,
             )

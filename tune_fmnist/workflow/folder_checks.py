@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tune_fmnist.base.errors import InputError
-from tune_fmnist.base.vocabulary import RUNNING
+from tune_fmnist.base.vocabulary import UNFINISHED
 from tune_fmnist.models import saved
 from tune_fmnist.store import tables
 from tune_fmnist.store.checkpoints import Checkpoints
@@ -98,8 +98,8 @@ def _trials(trials: Rows, epochs: Rows, *, finished: bool) -> Finding:
 
 
 def _checkpoints(paths: SearchPaths, trials: Rows) -> Iterator[Finding]:
-    """Check what trials in progress go on from; one that has just begun has none."""
-    for number in (row["number"] for row in trials if row["status"] == RUNNING):
+    """Check what trials in progress, or that wait, go on from; one that has just begun has none."""
+    for number in (row["number"] for row in trials if row["status"] in UNFINISHED):
         folder = paths.checkpoints / f"{number:05d}"
         if any(folder.glob("*.safetensors")) and Checkpoints(paths.checkpoints, number).newest() is None:
             found = f"none of trial {number} is whole"

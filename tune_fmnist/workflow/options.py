@@ -190,13 +190,15 @@ def _check_sampler(name: str) -> None:
 
 def _scheduler(options: Options) -> SchedulerSettings:
     name = options.scheduler or methods.SCHEDULER
-    if name == "asha":
+    if name != "fifo":
         grace, factor = options.grace or methods.GRACE, options.reduction_factor or methods.REDUCTION_FACTOR
         return SchedulerSettings(name=name, grace=grace, reduction_factor=factor, audit=options.audit or 0.0)
     for key in ("grace", "reduction_factor", "audit"):
         if getattr(options, key) is not None:
             what = f"{getattr(options, key)} has no meaning where no trial is stopped"
-            raise InputError(what, key=option(key), hint=f"leave it out, or use {option('scheduler')} asha")
+            raise InputError(
+                what, key=option(key), hint=f"leave it out, or use {option('scheduler')} {methods.SCHEDULER}"
+            )
     return SchedulerSettings(name=name)
 
 

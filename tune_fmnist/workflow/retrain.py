@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from tune_fmnist.base.vocabulary import RUNNING
+from tune_fmnist.base.vocabulary import UNFINISHED
 from tune_fmnist.data import source
 from tune_fmnist.models.own import name_given
 from tune_fmnist.reporting.progress import console
@@ -100,5 +100,5 @@ def _run(session: Session) -> None:
 
         compute_retrains(session, plan)
     statuses = tables.read(session.paths.trials, tables.TRIALS)["status"].to_pylist()
-    if len(statuses) >= record.trials and RUNNING not in statuses:
+    if len(statuses) >= record.trials and not set(UNFINISHED) & set(statuses):
         record.close(session.paths, "finished", time.monotonic() - began)

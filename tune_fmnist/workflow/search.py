@@ -91,9 +91,10 @@ def search(
         time_budget: end the search after so many seconds, or ``"90s"``, ``"10m"``, ``"2h"``.
         searcher: ``gp``, ``tpe`` or ``random``, or one of your own: a function that is given a seed and returns an
             Optuna sampler, or ``"MODULE:FUNCTION"`` [gp].
-        scheduler: ``asha`` stops poor trials early, ``fifo`` none [asha].
-        grace: epochs before ASHA can stop a trial [3].
-        reduction_factor: of the trials that reach the same epoch, ASHA lets the best one in so many go on [3].
+        scheduler: ``promotion`` lets poor trials wait until they are among the best so far, ``asha`` stops them,
+            ``fifo`` does neither [promotion].
+        grace: epochs before a trial can wait or be stopped [3].
+        reduction_factor: of the trials that reach the same epoch, the best one in so many goes on [3].
         audit: share of the stopped trials that run on outside of the search, to tell how many were wrongly stopped [0].
         seed: of searcher, weights, order and dropout [0].
         split_seed: of the split, and of the images of ``limit_train`` [0].
@@ -183,7 +184,7 @@ def _run(session: Session) -> Results:
     # What is wrong with the tables is found before anything is written or trained.
     read_tables(paths)
     read_confirmations(paths)
-    left = record.trials - len(trials.trials) + len(trials.running)
+    left = record.trials - len(trials.trials) + len(trials.unfinished)
     try:
         _begin(session, trials, searches=left > 0)
         _compute(session, trials, left, began)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import pyarrow as pa
 
-from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, RUNNING, SearchState
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, UNFINISHED, SearchState
 from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord
@@ -143,7 +143,7 @@ def _trial(row: Row, curve: list[Row], record: SearchRecord) -> Run:
         for told in sorted(curve, key=lambda told: int(told["epoch"]))
     ]
     began = row["started_at"] or record.started_at
-    running = row["status"] == RUNNING
+    running = row["status"] in UNFINISHED
     return Run(
         key=row["trial_id"],
         name=f"trial-{row['number']:05d}",

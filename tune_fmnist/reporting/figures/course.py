@@ -29,7 +29,14 @@ from tune_fmnist.reporting.slots import Bar
 from tune_fmnist.reporting.wording import counted, duration, percent
 
 ORIGINS = {"baseline": "base", "start": "start", "random": "other", "model": "best"}
-STATUSES = {"completed": "ramp4", "stopped": "ramp2", "running": "start", "diverged": "lost", "failed": "lost"}
+STATUSES = {
+    "completed": "ramp4",
+    "stopped": "ramp2",
+    "running": "start",
+    "paused": "ramp3",
+    "diverged": "lost",
+    "failed": "lost",
+}
 
 _NUMBER = alt.Tooltip("n:Q", title="trial")
 _SCORE = alt.Tooltip("score:Q", title="score, %", format=".2f")
@@ -223,7 +230,7 @@ def draw_timeline(bars: list[Bar], utilisation: float | None) -> Figure:
     title = f"At most {counted(len(slots), 'trial')} ran at once"
     if utilisation is not None:
         title += f"; {utilisation:.0%} of the slots' time was training and validation".replace("%", " %")
-    caption = "Each bar is a trial, from its start to its last report; gaps are starts and waits."
+    caption = "Each bar is a trial in its slot, from its start to its last report there; gaps are starts and waits."
     return Figure("timeline", title, caption, [layered([base], height, of_trials=True)])
 
 

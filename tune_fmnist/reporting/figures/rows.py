@@ -14,7 +14,6 @@ from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, FAILED, RUNNING
 from tune_fmnist.reporting.figures.style import CHOSEN, RAMP, accuracy_scale, hundredfold, palette, share_of_ink
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
-from tune_fmnist.reporting.stops import rung_epochs
 from tune_fmnist.reporting.wording import counted, plain
 from tune_fmnist.store.ranking import start_id
 from tune_fmnist.store.tables import config_values
@@ -83,7 +82,7 @@ def trial_rows(results: Results, retrained: Retrained | None) -> TrialRows:
     """
     space = recorded(results.record.space, file=str(results.paths.search))
     roles = _roles(results, retrained)
-    bounds = [*rung_epochs(results.record.scheduler, results.record.max_epochs), results.record.max_epochs]
+    bounds = [*results.record.scheduler.rungs(results.record.max_epochs), results.record.max_epochs]
     rows = []
     for trial in rows_of(results.trials):
         row: dict[str, Any] = {

@@ -1,0 +1,85 @@
+"""Who waits at a rung, and who goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.records import scheduler_settings
+from tune_fmnist.tuning.rungs import Rungs
+
+
+def told(rungs: Rungs, *scores: float, epoch: int = 3, first: int = 1) -> list[bool]:
+    """Let trials reach a rung one after another; return which of them stop there."""
+    return [rungs.stops(first + place, epoch, score, for_good=False) for place, score in enumerate(scores)]
+
+
+def test_the_best_third_of_a_rung_goes_on_the_rest_waits() -> None:
+    rungs = Rungs([3, 9], 3)
+    assert told(rungs, 0.5, 0.7) == [True, True]
+    assert rungs.candidate() is None, "of two, none is the best of three"
+    assert told(rungs, 0.6, first=3) == [True]
+    assert rungs.candidate() == 2
+    assert rungs.promote(2) == 3
+    assert rungs.candidate() is None
+    # The best of six goes on at once; the second best of them has gone on before.
+    assert told(rungs, 0.4, 0.3, 0.9, first=4) == [True, True, False]
+    assert rungs.candidate() is None
+    assert sorted(rungs.waiting) == [1, 3, 4, 5]
+
+
+def test_between_rungs_nobody_stops_and_the_highest_rung_comes_first() -> None:
+    rungs = Rungs([1, 3], 2)
+    assert told(rungs, 0.9, 0.8, epoch=2) == [False, False]
+    told(rungs, 0.4, 0.1, 0.2, epoch=1)
+    rungs.promote(1)
+    told(rungs, 0.3, 0.2, epoch=3, first=6)
+    assert rungs.candidate() == 6
+    rungs.promote(6)
+    told(rungs, 0.15, epoch=1, first=4)
+    assert rungs.candidate() == 3, "the second best of four, as the best has gone on"
+
+
+def test_of_equal_trials_the_earlier_goes_on() -> None:
+    rungs = Rungs([1], 2)
+    told(rungs, 0.5, 0.5, 0.5, epoch=1, first=5)
+    assert rungs.candidate() == 5
+
+
+def test_a_trial_told_again_after_it_went_on_does_not_wait_again() -> None:
+    rungs = Rungs([1], 2)
+    told(rungs, 0.5, 0.4, epoch=1)
+    rungs.promote(1)
+    assert not rungs.stops(1, 1, 0.5, for_good=False)
+    assert rungs.candidate() is None
+
+
+def test_one_that_diverged_counts_and_never_goes_on() -> None:
+    rungs = Rungs([1], 2)
+    assert not rungs.stops(1, 1, -1.0, for_good=True)
+    assert told(rungs, 0.1, epoch=1, first=2) == [False], "the better one of two"
+    assert dict(rungs.waiting) == {}
+
+
+def test_a_resumed_search_has_the_rungs_of_its_tables() -> None:
+    settings = scheduler_settings("promotion")
+    rows: dict[int, Any] = {
+        0: {"status": "completed", "epochs": 9},
+        1: {"status": "paused", "epochs": 1},
+        2: {"status": "paused", "epochs": 1},
+        3: {"status": "running", "epochs": 2},
+        4: {"status": "stopped", "epochs": 9, "audited_at": 1},
+    }
+    epochs = [
+        {"number": number, "epoch": epoch, "score": 0.9 if number == 0 else 0.1 * number}
+        for number, row in rows.items()
+        for epoch in range(1, row["epochs"] + 1)
+    ]
+    rungs = Rungs.resumed(settings, 9, rows, epochs)
+    assert dict(rungs.waiting) == {1: 1, 2: 1}
+    assert rungs.candidate() is None, "the audited trial is the best of four, and the baseline does not count"
+    told(rungs, 0.01, 0.02, epoch=1, first=5)
+    assert rungs.candidate() is None, "of six two go on, the audited one and the one that has"
+    assert not rungs.stops(7, 1, 0.5, for_good=False)
+    told(rungs, 0.03, 0.04, epoch=1, first=8)
+    assert rungs.candidate() is None, "of nine three go on: 7, the audited one and 3"
+    assert dict(Rungs.resumed(scheduler_settings("asha"), 9, rows, epochs).waiting) == {}
