@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.harness import Hurt, Moment
 from tests.reliability import Note
+from tune_fmnist.store import tables
 
 SMALL = ("--trials", "10", "--top-k", "1", "--retrain-seeds", "2")
 

@@ -245,7 +245,7 @@ def test_baseline_that_is_best_in_validation_is_the_answer(tmp_path: Path) -> No
     assert "It is the baseline, where the search began: no other configuration did better in validation." in text
     assert "Baseline (rank 1) the baseline's settings" in text
     lines = results_table([tmp_path]).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 6
     assert "baseline, retrained, the best found, 3 seeds" in lines[3]
 
 
@@ -288,12 +288,15 @@ def test_record_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 
 def test_results_table_gives_report_baseline_and_best(tmp_path: Path, searched: Results) -> None:
     cnn = make_search(tmp_path / "cnn", "cnn")
-    head, rule, reported, baseline, best, cnn_reported, cnn_best = results_table(
+    head, rule, reported, baseline, best, cnn_reported, cnn_best, _, told, cnn_told = results_table(
         [searched.paths.folder, cnn.paths.folder]
     ).splitlines()
-    assert head == "| model | configuration | validation | test mean | 95 % interval | difference | p |"
+    titles = (
+        "model | configuration | validation | test mean | 95 % interval | difference | p | parameters | seconds a seed"
+    )
+    assert head == f"| {titles} |"
     assert rule.count("|") == head.count("|")
-    assert reported == "| ANN | baseline, as published | 88.18 % | 86.98 % |  |  |  |"
+    assert reported == "| ANN | baseline, as published | 88.18 % | 86.98 % |  |  |  |  |  |"
     retrains = searched.retrains
     own = {"baseline": retrains[retrains["is_baseline"]], "best": retrains[retrains["rank"] == 1]}
     summary = summarise(searched.predictions, own["baseline"]["config_id"].iloc[0]).set_index("config_id")
@@ -306,23 +309,25 @@ def test_results_table_gives_report_baseline_and_best(tmp_path: Path, searched: 
             f"{tested['low'] * 100:.2f} to {tested['high'] * 100:.2f} %"
         )
 
-    assert baseline == f"| ANN | baseline, retrained, 3 seeds | {cells(own['baseline'])} |  |  |"
+    size, seconds = (f"{own['baseline'][name].mean():,.0f}" for name in ("parameters", "seconds"))
+    assert baseline == f"| ANN | baseline, retrained, 3 seeds | {cells(own['baseline'])} |  |  | {size} | {seconds} |"
     row, compared = own["best"].iloc[0], summary.loc[own["best"]["config_id"].iloc[0]]
     changes = f"learning_rate {row['config_learning_rate']:.3g}, schedule {row['config_schedule']}, "
-    assert best.startswith(
-        f"| ANN | best found: {changes.replace('schedule constant, ', '')}hidden1 {row['config_hidden1']}"
-    )
+    assert f": {changes.replace('schedule constant, ', '')}hidden1 {row['config_hidden1']}" in told
     p_value = "< 0.001" if compared["p_value"] < 0.001 else f"{compared['p_value']:.3f}"
-    assert best.endswith(f"3 seeds | {cells(own['best'])} | {compared['difference'] * 100:+.2f} | {p_value} |")
-    assert cnn_reported == "| CNN | baseline, as published | 91.79 % | 90.79 % |  |  |  |"
+    assert f"3 seeds | {cells(own['best'])} | {compared['difference'] * 100:+.2f} | {p_value} | " in best
+    assert told.startswith(f"- `{searched.paths.folder.name}`: `{searched.record.command}`. Best of ")
+    assert "Against the baseline: " in told
+    assert cnn_told.endswith("Nothing was tested.")
+    assert cnn_reported == "| CNN | baseline, as published | 91.79 % | 90.79 % |  |  |  |  |  |"
     untested = cnn.ranked["score"].iloc[0]
-    assert cnn_best == f"| CNN | best found, not tested | {untested * 100:.2f} % |  |  |  |  |"
+    assert cnn_best == f"| CNN | best found, not tested | {untested * 100:.2f} % |  |  |  |  |  |  |"
 
 
 def test_results_table_names_searches_of_the_same_model(tmp_path: Path) -> None:
     folders = [make_search(tmp_path / name).paths.folder for name in ("narrow", "wi|de")]
     lines = results_table(folders).splitlines()
-    assert [line.split(" | ")[1] for line in lines[2:]] == [
+    assert [line.split(" | ")[1] for line in lines[2:5]] == [
         "baseline, as published",
         "best found (narrow), not tested",
         r"best found (wi\|de), not tested",
@@ -348,11 +353,11 @@ def test_other_marks_are_written_between_as_well(tmp_path: Path) -> None:
 
 def test_results_table_says_that_a_search_had_fewer_images(tmp_path: Path) -> None:
     results = make_search(tmp_path, images=12_000)
-    assert results_table([tmp_path]).splitlines()[-1].startswith("| ANN | best found on 12,000 images, not tested |")
+    assert results_table([tmp_path]).splitlines()[-3].startswith("| ANN | best found on 12,000 images, not tested |")
     add_retrains(results, [0.5], baseline=0.1)
-    baseline, best = results_table([tmp_path]).splitlines()[-2:]
+    baseline, best, *_ = results_table([tmp_path]).splitlines()[-4:]
     assert baseline.startswith("| ANN | baseline, retrained on 12,000 images, 3 seeds |")
-    assert best.startswith("| ANN | best found on 12,000 images: ")
+    assert best.startswith("| ANN | best found on 12,000 images, 3 seeds |")
 
 
 @pytest.mark.parametrize(

@@ -162,10 +162,11 @@ def test_the_search_is_compared_with_its_start(tmp_path: Path, level: float, say
     text = text_of(tmp_path)
     assert "Against its start, which was written by hand, the search's best has " in text
     assert says in text[text.index("Against its start") :][:160]
-    *_, row_of_start, row_of_best, compared = results_table([tmp_path]).splitlines()
-    assert "| start, written by hand: " in row_of_start
+    *_, row_of_start, row_of_best, compared, _, told = results_table([tmp_path]).splitlines()
+    assert "| start, written by hand, " in row_of_start
     assert f"| {mean_of(results, start) * 100:.2f} ± " in row_of_start
-    assert "| best found: " in row_of_best
+    assert "| best found, " in row_of_best
+    assert says in told[told.index("Against its start") :]
     points = f"{expected.difference * 100:+.2f}".replace("-", "\N{MINUS SIGN}")
     assert compared.startswith(f"| ANN | best found, against the start |  |  |  | {points} | ")
 
@@ -177,6 +178,6 @@ def test_a_start_that_ranks_first_is_said_to(tmp_path: Path) -> None:
     text = text_of(tmp_path)
     assert "The best configuration is the start, which was written by hand: the search found no better one." in text
     assert "Start (rank 1)" in text
-    assert "start, written by hand: " in (table := results_table([tmp_path]))
+    assert "start, written by hand, the best found" in (table := results_table([tmp_path]))
     assert ", the best found, 3 seeds |" in table
-    assert "against the start" not in table
+    assert "| best found, against the start" not in table

@@ -1,4 +1,4 @@
-"""The README's table of results, from the tables of published searches, and how a text file takes a table."""
+"""The README's table of results and what is said of each search, and how a text file takes a table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
+from tune_fmnist.reporting import verdicts
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
+from tune_fmnist.reporting.statistics import Comparison
 from tune_fmnist.reporting.wording import (
     between,
     counted,
@@ -23,6 +25,18 @@ from tune_fmnist.reporting.wording import (
 )
 from tune_fmnist.store.paths import SearchPaths
 
+_COLUMNS: Final = (
+    "model",
+    "configuration",
+    "validation",
+    "test mean",
+    "95 % interval",
+    "difference",
+    "p",
+    "parameters",
+    "seconds a seed",
+)
+
 MARKS: Final = ("<!-- results -->", "<!-- /results -->")
 """Lines between which ``--into`` writes the table of results."""
 
@@ -33,15 +47,14 @@ def write_results_table(file: Path, folders: Sequence[Path]) -> None:
 
 
 def results_table(folders: Sequence[Path]) -> str:
-    """Return a Markdown table of searches: the baseline as published and as retrained here, and the best one found.
+    """Return searches in Markdown: a table, then for each its command, what it found, and whether that may be chance.
+
+    The table has the baseline as published and as retrained here, and the best one found.
 
     Raises:
         InputError: a folder is no search, or a table is missing or damaged.
     """
-    lines = [
-        "| model | configuration | validation | test mean | 95 % interval | difference | p |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
     opened = [Results(SearchPaths(folder)) for folder in folders]
     for model in dict.fromkeys(results.record.model for results in opened):
         searches = [results for results in opened if results.record.model == model]
@@ -49,7 +62,26 @@ def results_table(folders: Sequence[Path]) -> str:
             lines.append(_line(model, "baseline, as published", by_report.validation, percent(by_report.test)))
         for results in searches:
             lines += _lines(results, named=len(searches) > 1)
-    return "\n".join(lines) + "\n"
+    told = [f"- {_said(results)}" for results in opened]
+    return "\n".join([*lines, "", *told]) + "\n"
+
+
+def _said(results: Results) -> str:
+    """Return in sentences how a search was run, who proposed what it found, and what the tests say of it."""
+    record, retrained = results.record, Retrained.of(results)
+    said = [f"`{results.paths.folder.resolve().name}`: `{record.command}`."]
+    if retrained is None:
+        return " ".join([*said, "Nothing was tested."])
+    best = retrained.best
+    trials = results.trials[results.trials["config_id"] == best["config_id"]]
+    by = {"model": "the searcher's model", "random": "a random draw", "start": "the start", "baseline": "the report"}
+    who = "".join(f", proposed by {by[origin]}" for origin in trials["origin"].dropna()[:1])
+    said.append(f"Best of {counted(len(results.trials), 'trial')}{who}: {best['settings']}.")
+    if not math.isnan(best["p_value"]):
+        own = Comparison(best["difference"], best["difference_low"], best["difference_high"], best["p_value"])
+        said.append(f"Against the baseline: {verdicts.gained(own)}.")
+    said += filter(None, [verdicts.tested_ranks(retrained), verdicts.against_start(retrained)])
+    return " ".join(said)
 
 
 def _lines(results: Results, *, named: bool) -> list[str]:
@@ -64,34 +96,36 @@ def _lines(results: Results, *, named: bool) -> list[str]:
     summary = retrained.summary
     chosen = rows_of(summary[(summary["rank"] == 1) | summary["is_baseline"] | summary["is_start"]])
     order = sorted(chosen, key=lambda row: (row["rank"] == 1, not row["is_baseline"]))
-    lines = [_line(model, *_tested(row, about)) for row in order]
+    seconds = retrained.retrains.groupby("config_id")["seconds"].mean()
+    lines = [_line(model, *_tested(row, about, seconds[row["config_id"]])) for row in order]
     if (found := retrained.against_start) is not None:
         cells = ["", "", points(found.difference), p_text(found.p_value)]
         lines.append(_line(model, f"best found, against the start{about}", math.nan, *cells))
     return lines
 
 
-def _tested(row: Mapping[str, Any], about: str) -> list[Any]:
+def _tested(row: Mapping[str, Any], about: str, seconds: float) -> list[Any]:
     kind = "best found"
     if row["is_baseline"]:
         kind = "baseline, retrained"
     elif row["is_start"]:
         kind = "start, written by hand"
-    what = f"{kind}{about}" if row["is_baseline"] else f"{kind}{about}: {row['settings']}"
+    what = f"{kind}{about}"
     if kind != "best found" and row["rank"] == 1:
         what += ", the best found"
     spread = f" ± {row['std'] * 100:.2f}" if row["seeds"] > 1 else ""
     mean = f"{percent(row['mean']).removesuffix(' %')}{spread} %"
-    cells = [row["validation"], mean, f"{between(row['low'], row['high'])} %"]
+    compared = ["", ""]
     if not math.isnan(row["difference"]):
-        cells += [points(row["difference"]), p_text(row["p_value"])]
-    return [f"{what}, {counted(row['seeds'], 'seed')}", *cells]
+        compared = [points(row["difference"]), p_text(row["p_value"])]
+    cells = [row["validation"], mean, f"{between(row['low'], row['high'])} %", *compared]
+    return [f"{what}, {counted(row['seeds'], 'seed')}", *cells, f"{row['parameters']:,}", f"{seconds:.0f}"]
 
 
 def _line(model: str, name: str, validation: float, *cells: str) -> str:
     shown = "" if math.isnan(validation) else percent(validation)
     filled = [model.upper(), html.escape(name, quote=False).replace("|", "\\|"), shown, *cells]
-    return f"| {' | '.join(filled + [''] * (7 - len(filled)))} |"
+    return f"| {' | '.join(filled + [''] * (len(_COLUMNS) - len(filled)))} |"
 
 
 def write_between(file: Path, marks: tuple[str, str], text: str) -> None:
