@@ -17,6 +17,8 @@ from tune_fmnist.base.errors import FailedError, InputError
 
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but warnings, errors and the result")]
+
 COMMANDS = {
     "search": "search, retrain, test; tables and a page",
     "retrain": "more seeds or ranks of an earlier search",

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
@@ -173,7 +174,7 @@ def _ship(launcher: Launcher, options: Options, to: str) -> _Shipped:
     network = network_of(options.model) if options.model is not None else None
     paths, arguments = [None if network is None else code_of(network)], []
     if options.dataset is not None and options.dataset not in KNOWN:
-        source = data.locate(options.dataset, options.data_root, print)
+        source = data.locate(options.dataset, options.data_root, partial(print, file=sys.stderr))
         if isinstance(source, OwnFolder):
             folder = source.folder.resolve()
             paths.append(folder)
@@ -194,8 +195,7 @@ def _options(arguments: list[str]) -> Options:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(search_main)
     given = typer.main.get_command(app).make_context("cluster submit FILE --", [*arguments]).params
-    del given["debug"]
-    options = Options.of(**given)
+    options = Options.of(**{name: given[name] for name in Options.model_fields})
     if options.results_dir != Options().results_dir:
         what, hint = f"invalid value {str(options.results_dir)!r}", f"leave it out: on the head it is {_RESULTS}"
         raise InputError(what, key="--results-dir", hint=hint)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tune_fmnist.cli import Debug
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.reporting.screen import console
 
 
 def main(

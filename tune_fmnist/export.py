@@ -9,7 +9,7 @@ import typer
 
 from tune_fmnist.base.vocabulary import Tool
 from tune_fmnist.cli import Debug
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.reporting.screen import console
 
 
 def main(
@@ -28,9 +28,9 @@ def main(
     from tune_fmnist.reporting.export.hand_over import hand_over
     from tune_fmnist.workflow.folder_checks import folder_of
 
-    out = console()
-    target = hand_over(folder_of(results_dir, name), to, into, follow=follow, said=out.print)
-    out.print(f"next: {target.view}")
+    said = console(stderr=True).print
+    target = hand_over(folder_of(results_dir, name), to, into, follow=follow, said=said)
+    console().print(f"next: {target.view}")
 
 
 if __name__ == "__main__":

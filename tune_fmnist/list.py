@@ -10,7 +10,7 @@ import typer
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.reporting.screen import console
 
 
 def main(

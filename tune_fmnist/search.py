@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from tune_fmnist.base import provenance
-from tune_fmnist.cli import Debug
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.cli import Debug, Quiet
+from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.workflow.options import Options
 from tune_fmnist.workflow.search import run
 
@@ -49,6 +49,7 @@ def main(
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with the search --name; with --model, begin it")
     ] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Search a model's hyperparameters, retrain the best ones, test them, and write tables."""
@@ -82,7 +83,7 @@ def main(
         limit_train=limit_train,
         resume=resume,
     )
-    run(options, provenance.command(), console())
+    run(options, provenance.command(), Screen.of_command(quiet=quiet))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
 from tune_fmnist.models.config import to_config
 from tune_fmnist.models.own import named
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.reporting.screen import console
 from tune_fmnist.runtime.worker import run_trial
 from tune_fmnist.store.jobs import EpochResult, TrialJob
 
@@ -40,7 +40,7 @@ def main(
     out = console()
     named(model)
     config = to_config({"model": model, **parameters(set_ or [])}, file="--set")
-    source = data.locate(dataset, data_root, out.print)
+    source = data.locate(dataset, data_root, console(stderr=True).print)
     split = data.split(data.limited(source.read_training(), limit_train, split_seed), split_seed)
     out.print(f"{config}")
     # Torch takes two seconds to import: a mistake is told before.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,18 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
     # What was drawn in place leaves a line.
     last = printed(out).rstrip().splitlines()[-1]
     assert re.search(r"(^|\x1b\[2K)5/6 trials, 0 epochs in ", last) or variables["TERM"] == "dumb"
+
+
+def test_a_quiet_display_leaves_the_warnings_of_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = Console(force_terminal=True, stderr=True, quiet=True)
+    display = SearchDisplay(out, tables_of(tmp_path), trials=6, slots=2, time_budget=None)
+    with display.shown():
+        display.step(3)
+        print("a warning", file=sys.stderr)
+    assert capfd.readouterr().err == "a warning\n"
 
 
 def test_before_the_first_epoch_there_is_no_best(tmp_path: Path) -> None:

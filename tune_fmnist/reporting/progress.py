@@ -24,27 +24,13 @@ _REFRESH_SECONDS = 0.25
 _RUNNING_SHOWN = 8
 
 
-def console() -> Console:
-    """Return the console of a command; where there is no terminal, its lines are plain."""
-    # Names and paths may hold square brackets, which are no markup here.
-    out = _Console(highlight=False, markup=False)
-    out.soft_wrap = not out.is_terminal
-    return out
-
-
-class _Console(Console):
-    """A console whose reader may go: a search goes on in silence, where Rich would end the process."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-
-
 class _Display:
     """Draws a renderable in place on a terminal, a few times a second; says lines, with the time, elsewhere."""
 
     def __init__(self, out: Console) -> None:
         self._console = out
-        self._in_place = out.is_terminal and not out.is_dumb_terminal
+        # A display that nobody sees would swallow the warnings of others as well.
+        self._in_place = out.is_terminal and not out.is_dumb_terminal and not out.quiet
         self._began = time.monotonic()
         self._drawn = 0.0
         self._live: Live | None = None

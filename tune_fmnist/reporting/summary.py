@@ -33,7 +33,6 @@ from tune_fmnist.reporting.wording import (
 def print_summary(results: Results, out: Console) -> None:
     """Print what a search found, on one screen of 80 columns."""
     retrained, confirmed = Retrained.of(results), Confirmed.of(results)
-    out.print()
     if retrained is not None:
         out.print(verdicts.answer(retrained, results.dataset_title))
         out.print()

@@ -97,7 +97,7 @@ def _place(session: Session, *, wait: bool = False) -> Placement:
         gpus = 1 / measured.trials
     placement = place(options.cpus_per_trial, gpus, options.max_concurrent, wait=wait)
     record.placement = PlacementRecord(**placement._asdict())
-    session.out.print(f"Ray: {placement}")
+    session.screen.progress.print(f"Ray: {placement}")
     return placement
 
 
@@ -117,11 +117,12 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
         epochs=trials.reported(),
     )
     if searcher.rebuilt:
-        session.out.print(searcher.rebuilt)
+        session.screen.warnings.print(searcher.rebuilt)
     scheduler = make_scheduler(record.scheduler, record.max_epochs, audit)
     if options.resume:
         scheduler.resume(trials.reported())
-    display = SearchDisplay(session.out, trials, trials=record.trials, slots=slots.now, time_budget=options.time_budget)
+    out = session.screen.progress
+    display = SearchDisplay(out, trials, trials=record.trials, slots=slots.now, time_budget=options.time_budget)
     checkpoints = mirror.checkpoints if mirror else Folder.at(str(paths.checkpoints))
 
     def step(ended: int | None) -> None:
@@ -159,9 +160,10 @@ def _run_confirmations(session: Session, plan: RetrainPlan, placement: Placement
     if not pending:
         return
     configurations = len({job.key[0] for job in pending})
-    session.out.print(f"confirming {configurations} configurations, {len(pending)} trainings with other seeds in all")
+    out = session.screen.progress
+    out.print(f"confirming {configurations} configurations, {len(pending)} trainings with other seeds in all")
     expected = [job.expected_seconds for job in pending]
-    display = TaskDisplay(session.out, "confirmations", expected, max(1, slots.now))
+    display = TaskDisplay(out, "confirmations", expected, max(1, slots.now))
 
     def step(job: ConfirmationJob | None, result: ConfirmationResult | None) -> None:
         if job is not None and result is not None:
@@ -187,10 +189,10 @@ def _run_retrains(session: Session, plan: RetrainPlan, placement: Placement, slo
     if not pending:
         return
     configurations = len({job.key[0] for job in pending})
-    images = f"{len(session.images.labels):,} images"
-    session.out.print(f"retraining {configurations} configurations on {images}, {len(pending)} retrains in all")
+    images, out = f"{len(session.images.labels):,} images", session.screen.progress
+    out.print(f"retraining {configurations} configurations on {images}, {len(pending)} retrains in all")
     expected = [job.expected_seconds for job in pending]
-    display = TaskDisplay(session.out, "retrains", expected, max(1, slots.now))
+    display = TaskDisplay(out, "retrains", expected, max(1, slots.now))
 
     def step(job: RetrainJob | None, result: RetrainResult | None) -> None:
         if job is not None and result is not None:
