@@ -18,6 +18,7 @@ from tune_fmnist.base.errors import FailedError, InputError
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but warnings, errors and the result")]
+JsonLines = Annotated[bool, typer.Option("--json-lines", help="print one JSON object per event, for programs")]
 
 COMMANDS = {
     "search": "search, retrain, test; tables and a page",

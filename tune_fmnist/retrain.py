@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tune_fmnist.cli import Debug, Quiet
+from tune_fmnist.cli import Debug, JsonLines, Quiet
 from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options
 from tune_fmnist.workflow.retrain import run
@@ -25,6 +25,7 @@ def main(
     gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of one retrain, or a share of one")] = None,
     address: Annotated[str | None, typer.Option(help="a running Ray cluster [start one here]")] = None,
     quiet: Quiet = False,
+    json_lines: JsonLines = False,
     debug: Debug = False,
 ) -> None:
     """Confirm the best configurations of a search, retrain them on all training images, and test them."""
@@ -39,7 +40,7 @@ def main(
         gpus_per_trial=gpus_per_trial,
         address=address,
     )
-    run(folder, options, Screen.of_command(quiet=quiet))
+    run(folder, options, Screen.of_command(quiet=quiet, json_lines=json_lines))
 
 
 if __name__ == "__main__":

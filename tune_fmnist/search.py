@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tune_fmnist.base import provenance
-from tune_fmnist.cli import Debug, Quiet
+from tune_fmnist.cli import Debug, JsonLines, Quiet
 from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.workflow.options import Options
 from tune_fmnist.workflow.search import run
@@ -50,6 +50,7 @@ def main(
         bool, typer.Option("--resume", help="go on with the search --name; with --model, begin it")
     ] = False,
     quiet: Quiet = False,
+    json_lines: JsonLines = False,
     debug: Debug = False,
 ) -> None:
     """Search a model's hyperparameters, retrain the best ones, test them, and write tables."""
@@ -83,7 +84,7 @@ def main(
         limit_train=limit_train,
         resume=resume,
     )
-    run(options, provenance.command(), Screen.of_command(quiet=quiet))
+    run(options, provenance.command(), Screen.of_command(quiet=quiet, json_lines=json_lines))
 
 
 if __name__ == "__main__":

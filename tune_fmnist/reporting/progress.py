@@ -167,6 +167,11 @@ class TaskDisplay(_Display):
         self._what, self._expected, self._slots = what, expected, slots
         self._done: list[float] = []
 
+    @property
+    def ended(self) -> int:
+        """How many have ended."""
+        return len(self._done)
+
     def step(self, expected: float, said: str) -> None:
         """Count one that has ended, of which so many seconds were expected; say it where there is no terminal."""
         self._done.append(expected)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
+
+from tune_fmnist.base.errors import InputError
+
+if TYPE_CHECKING:
+    from tune_fmnist.reporting.events import Event
 
 
 @dataclass(frozen=True)
@@ -16,21 +21,40 @@ class Screen:
         progress: for what happens on the way to the result.
         warnings: for what is to be heard however little is asked for.
         result: for the closing summary.
+        tells_events: whether events are told, in place of progress and summary.
     """
 
     progress: Console
     warnings: Console
     result: Console
+    tells_events: bool = False
 
     @classmethod
-    def of_command(cls, *, quiet: bool = False) -> Self:
-        """Return those of a command; ``quiet`` of one that says nothing on the way but warnings."""
-        return cls(progress=console(stderr=True, quiet=quiet), warnings=console(stderr=True), result=console())
+    def of_command(cls, *, quiet: bool = False, json_lines: bool = False) -> Self:
+        """Return those of a command.
+
+        Args:
+            quiet: whether it says nothing on the way but warnings.
+            json_lines: whether it tells events on the standard output, for programs.
+
+        Raises:
+            InputError: both.
+        """
+        if quiet and json_lines:
+            what = "has no meaning with --json-lines, which says no more on the standard error"
+            raise InputError(what, key="--quiet", hint="leave it out")
+        progress = console(stderr=True, quiet=quiet or json_lines)
+        return cls(progress, warnings=console(stderr=True), result=console(), tells_events=json_lines)
 
     @classmethod
     def of(cls, out: Console | None) -> Self:
         """Return one console for all, or those of a command if it is None."""
         return cls.of_command() if out is None else cls(progress=out, warnings=out, result=out)
+
+    def tell(self, event: Event) -> None:
+        """Tell an event, if events are told, as a line that is out when this returns."""
+        if self.tells_events:
+            print(event.model_dump_json(), flush=True)
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:

@@ -88,6 +88,8 @@ def run_trials(
     *,
     slots: Slots | None = None,
     on_step: Callable[[int | None], None],
+    on_start: Callable[[TrialJob], None] = lambda job: None,
+    on_epoch: Callable[[int, EpochResult], None] = lambda number, result: None,
 ) -> None:
     """Run trials until there are enough or the time is up; their rows are in ``tables`` when this returns.
 
@@ -101,10 +103,12 @@ def run_trials(
         limits: when to end.
         slots: how many run at once; those of the placement, on a cluster of this process's own, if None.
         on_step: called at least ten times a second with None, and with a trial's number when it has ended.
+        on_start: called with each trial that begins or goes on, when its row is in ``tables``.
+        on_epoch: called once for each epoch, with its trial's number, when its row is in ``tables``.
     """
     slots = slots or Slots(placement, joined=False)
     limiter = ConcurrencyLimiter(searcher, slots.wanted)
-    watcher = _Watcher(searcher, tables, audit, on_step, limits.timeout, slots, limiter)
+    watcher = _Watcher(searcher, tables, audit, on_step, on_start, on_epoch, limits.timeout, slots, limiter)
     with tempfile.TemporaryDirectory(prefix="tune_fmnist-") as scratch, ray_private.resilient_controller():
         try:
             tune.run(
@@ -127,6 +131,7 @@ def run_trials(
             )
             for trial in tables.running:
                 tables.end(trial["number"], limits.used_up)
+                on_step(trial["number"])
             searcher.finish(limits.used_up)
         finally:
             tables.publish(now=True)
@@ -145,6 +150,8 @@ class _Watcher(tune.Callback):
     tables: TrialTables
     audit: Audit
     on_step: Callable[[int | None], None]
+    on_start: Callable[[TrialJob], None]
+    on_epoch: Callable[[int, EpochResult], None]
     timeout: float | None
     slots: Slots
     limiter: ConcurrencyLimiter
@@ -159,6 +166,7 @@ class _Watcher(tune.Callback):
         self.told[job.number] = time.monotonic()
         self.killed.discard(job.number)
         self.tables.start(job)
+        self.on_start(job)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -166,10 +174,13 @@ class _Watcher(tune.Callback):
         number, epoch = _job(trial).number, result[RESULT]
         self.told[number] = time.monotonic()
         self._warn(number, epoch)
+        is_new = epoch.epoch > self.tables.trials[number]["epochs"]
         self.tables.add(number, epoch)
         # Ray has asked the scheduler before.
         if number in self.audit.stopped_at:
             self.tables.audit(number, self.audit.stopped_at[number])
+        if is_new:
+            self.on_epoch(number, epoch)
 
     def _warn(self, number: int, epoch: EpochResult) -> None:
         """Say once that a trial's checkpoints cannot be written, until one can again."""
@@ -194,6 +205,7 @@ class _Watcher(tune.Callback):
         job = _job(trial)
         if job.number not in self.tables.trials:
             self.tables.start(job)
+            self.on_start(job)
         reason = self._reason(trial)
         # A search's journal is written before its tables.
         self.searcher.fail(job.number, reason)

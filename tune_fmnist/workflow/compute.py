@@ -12,6 +12,7 @@ from tune_fmnist.base.importing import code_of
 from tune_fmnist.base.vocabulary import DIVERGED
 from tune_fmnist.models.config import baseline
 from tune_fmnist.models.own import network_of
+from tune_fmnist.reporting import events
 from tune_fmnist.reporting.progress import SearchDisplay, TaskDisplay
 from tune_fmnist.reporting.wording import configuration_name, percent
 from tune_fmnist.runtime import gpu_sharing
@@ -125,8 +126,12 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
     display = SearchDisplay(out, trials, trials=record.trials, slots=slots.now, time_budget=options.time_budget)
     checkpoints = mirror.checkpoints if mirror else Folder.at(str(paths.checkpoints))
 
+    told = events.TrialEvents(trials, record.trials, session.screen.tell)
+
     def step(ended: int | None) -> None:
         display.step(ended)
+        if ended is not None:
+            told.ended(ended)
         if mirror:
             mirror.check()
 
@@ -143,6 +148,8 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
                 Limits(left, options.time_budget, options.trial_timeout),
                 slots=slots,
                 on_step=step,
+                on_start=told.started,
+                on_epoch=told.epoch,
             )
     finally:
         before = record.slot_seconds
@@ -169,6 +176,7 @@ def _run_confirmations(session: Session, plan: RetrainPlan, placement: Placement
         if job is not None and result is not None:
             score = "diverged" if result.status == DIVERGED else f"score {percent(result.score)}"
             display.step(job.expected_seconds, f"confirmed trial {job.number}, seed {job.seed}: {score}")
+            session.screen.tell(events.confirmation(job, result, display.ended, len(pending)))
         display.draw()
         if session.mirror:
             session.mirror.check()
@@ -199,6 +207,7 @@ def _run_retrains(session: Session, plan: RetrainPlan, placement: Placement, slo
             name = configuration_name(job.rank, is_baseline=job.is_baseline, is_start=job.is_start)
             said = f"retrained {name}, seed {job.seed}: test accuracy {percent(result.test_accuracy)}"
             display.step(job.expected_seconds, said)
+            session.screen.tell(events.retrain(job, result, display.ended, len(pending)))
         display.draw()
         if session.mirror:
             session.mirror.check()

@@ -17,7 +17,7 @@ from tune_fmnist.store import tables
 from tune_fmnist.store.record import RetrainPlan
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options, python_names
-from tune_fmnist.workflow.session import Session, open_existing, present, something_is_pending
+from tune_fmnist.workflow.session import Session, open_existing, present, something_is_pending, tell_start
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,6 +89,7 @@ def _run(session: Session) -> None:
         confirm=options.confirm or 0,
     )
     pending = something_is_pending(session, plan)
+    tell_start(session, "retrain", resumed=True)
     if session.mirror:
         # Who has the search on another machine sees by this that the storage is newer.
         record.resume(TrialTables(session.paths, record).last_report, searches=False)

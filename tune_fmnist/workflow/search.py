@@ -20,6 +20,7 @@ from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
 from tune_fmnist.data import source
 from tune_fmnist.models.own import name_given
+from tune_fmnist.reporting.events import Interrupted
 from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.store.confirmation_table import read_confirmations
 from tune_fmnist.store.record import SearchRecord
@@ -36,6 +37,7 @@ from tune_fmnist.workflow.session import (
     present,
     record_utilisation,
     something_is_pending,
+    tell_start,
 )
 
 if TYPE_CHECKING:
@@ -216,6 +218,7 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
     record.versions, record.hardware = provenance.versions(), provenance.hardware()
     record.git_commit = provenance.git_commit()
     record.write(session.paths)
+    tell_start(session, "search", resumed=resumes)
     say = session.screen.progress.print
     say(
         f"{'resuming' if resumes else 'search'} {record.name}: {record.trials} trials of up to "
@@ -256,10 +259,16 @@ def _compute(session: Session, trials: TrialTables, left: int, began: float) -> 
 
 def _say_how_to_resume(session: Session, trials: TrialTables) -> None:
     folder = session.paths.folder
-    say = session.screen.warnings.print
+    record, say = session.record, session.screen.warnings.print
+    again = _to_resume(folder, record)
     say(f"interrupted; the tables in {folder} hold {len(trials.trials)} trials and {trials.epochs} epochs")
     # Without line ends of its own, what is longer than the screen can be copied whole.
-    say(f"next: {_to_resume(folder, session.record)}", soft_wrap=True)
+    say(f"next: {again}", soft_wrap=True)
+    session.screen.tell(
+        Interrupted(
+            name=record.name, folder=folder.absolute(), trials=len(trials.trials), epochs=trials.epochs, resume=again
+        )
+    )
 
 
 def _to_resume(folder: Path, record: SearchRecord) -> str:

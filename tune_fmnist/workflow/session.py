@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from textwrap import shorten
+from typing import Literal
 
 from tune_fmnist import data
 from tune_fmnist.base import signals
@@ -18,6 +19,7 @@ from tune_fmnist.base.errors import FailedError, InputError
 from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import FAILED
 from tune_fmnist.data.source import class_names
+from tune_fmnist.reporting.events import Started
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.reporting.utilisation import utilisation
@@ -222,6 +224,27 @@ def _taken(paths: SearchPaths) -> InputError:
     return InputError(what, file=paths.folder, key="--name", hint=hint)
 
 
+def tell_start(session: Session, command: Literal["search", "retrain"], *, resumed: bool) -> None:
+    """Tell the event that a command begins."""
+    record = session.record
+    session.screen.tell(
+        Started(
+            command=command,
+            name=record.name,
+            folder=session.paths.folder.absolute(),
+            search_id=record.search_id,
+            resumed=resumed,
+            model=record.model,
+            dataset=record.dataset,
+            trials=record.trials,
+            max_epochs=record.max_epochs,
+            searcher=record.searcher.name,
+            scheduler=record.scheduler.name,
+            seed=record.seed,
+        )
+    )
+
+
 def check_outcome(trials: TrialTables, paths: SearchPaths) -> None:
     """See that not every trial failed.
 
@@ -276,13 +299,16 @@ def record_utilisation(session: Session) -> None:
 
 
 def present(session: Session) -> Results:
-    """Write the search's page, print the closing summary, and return the results."""
+    """Write the search's page, print the closing summary or tell it, and return the results."""
     # Matplotlib and SciPy take a second to import, which the first trial need not wait for.
-    from tune_fmnist.reporting import page, summary
+    from tune_fmnist.reporting import answer, page, summary
 
     session.screen.progress.print("writing the page")
     page.write_page(session.paths.folder)
     results = Results(session.paths)
-    session.screen.progress.print()
-    summary.print_summary(results, session.screen.result)
+    if session.screen.tells_events:
+        session.screen.tell(answer.finished(results))
+    else:
+        session.screen.progress.print()
+        summary.print_summary(results, session.screen.result)
     return results
