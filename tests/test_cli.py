@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -125,6 +127,55 @@ def test_help_needs_no_library(name: str) -> None:
         assert all(command in done.stdout for command in cli.COMMANDS)
     if name == "search":
         assert "[ann 40, cnn 12, own 20]" in done.stdout, "square brackets are no markup"
+
+
+def commands() -> dict[str, typer.core.TyperCommand]:
+    program = typer.main.get_command(cli.all_commands())
+    assert isinstance(program, typer.core.TyperGroup)
+    return {name: command for name, command in program.commands.items() if isinstance(command, typer.core.TyperCommand)}
+
+
+def page(command: typer.core.TyperCommand, path: str) -> str:
+    """Return what ``--help`` prints where the program is called by ``path``."""
+    return command.get_help(command.make_context(path, [], resilient_parsing=True))
+
+
+@pytest.mark.parametrize("variables", [{"COLUMNS": "80"}, {"COLUMNS": "120"}, {"COLUMNS": "80", "TERM": "dumb"}])
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_is_plain_text_of_80_columns(
+    name: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    # The longer one of its two names.
+    said = page(commands()[name], f"python -m tune_fmnist.{name}")
+    assert max(map(len, said.splitlines())) <= 80
+    assert set(said) - {"\n"} <= set(map(chr, range(32, 127))), "no colours and no boxes"
+    # All groups have the same columns.
+    options = [line for line in said.splitlines() if line.startswith("  -") and "  " in line.strip()]
+    assert len({len(line) - len(line[2:].partition("  ")[2].lstrip()) for line in options}) == 1
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_ends_with_examples_that_can_be_typed(name: str) -> None:
+    command = commands()[name]
+    heading, *examples = page(command, f"tune-fmnist {name}").partition("Examples:")[2].splitlines()
+    assert heading == ""
+    assert examples
+    for example in examples:
+        program, said, *arguments = shlex.split(example)
+        assert (program, said) == ("tune-fmnist", name)
+        command.make_context(name, arguments)
+
+
+def test_each_option_of_the_long_commands_has_its_group() -> None:
+    headings = ["What is searched", "How it is searched", "Retrains and test", "Machines", "Results and output"]
+    said = page(commands()["search"], "search")
+    places = [said.index(f"\n{heading}:\n") for heading in [*headings, "Options", "Examples"]]
+    assert places == sorted(places)
+    for name in ("search", "retrain"):
+        _, _, rest = page(commands()[name], name).partition("\nOptions:\n")
+        assert re.findall(r"--[\w-]+", rest.partition("Examples")[0]) == ["--debug", "--help"]
 
 
 def test_both_ways_to_run_a_command_are_the_same(place: Path) -> None:

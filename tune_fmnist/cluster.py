@@ -213,6 +213,13 @@ def _check(name: str, key: str = "NAME") -> str:
     return name
 
 
+EXAMPLES: Final = """\
+up cluster.yaml
+submit cluster.yaml -- --model cnn --name night
+fetch cluster.yaml night"""
+"""What may be typed after the command, one example per line."""
+
+
 def main(
     action: Annotated[str, typer.Argument(help="up, submit, status, fetch or down")],
     file: Annotated[Path, typer.Argument(help="the cluster's file, as `ray up` takes it")],

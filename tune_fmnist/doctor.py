@@ -19,6 +19,12 @@ from tune_fmnist.workflow.checks import examine
 from tune_fmnist.workflow.findings import HERE, Finding
 from tune_fmnist.workflow.options import Options
 
+EXAMPLES: Final = """\
+
+night
+--storage s3://bucket/searches"""
+"""What may be typed after the command, one example per line."""
+
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "failure": "bold red"}
 
 

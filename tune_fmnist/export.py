@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,10 +11,15 @@ from tune_fmnist.base.vocabulary import Tool
 from tune_fmnist.cli import Debug
 from tune_fmnist.reporting.screen import console
 
+EXAMPLES: Final = """\
+night --to tensorboard
+night --to mlflow --follow"""
+"""What may be typed after the command, one example per line."""
+
 
 def main(
     name: Annotated[str, typer.Argument(help="of a search, or the folder of one")],
-    to: Annotated[Tool, typer.Option(help="the tool")],
+    to: Annotated[Tool, typer.Option(metavar="TOOL", help="tensorboard, mlflow or wandb")],
     into: Annotated[
         str | None,
         typer.Option(help="a folder, or MLflow's tracking URI; else DIR/NAME/TOOL, or MLflow's own settings"),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from tune_fmnist.cli import Debug
+
+EXAMPLES: Final = """\
+results/night
+results/ann results/cnn --into README.md"""
+"""What may be typed after the command, one example per line."""
 
 
 def main(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,11 @@ from tune_fmnist.models.own import named
 from tune_fmnist.reporting.screen import console
 from tune_fmnist.runtime.worker import run_trial
 from tune_fmnist.store.jobs import EpochResult, TrialJob
+
+EXAMPLES: Final = """\
+--model cnn --set learning_rate=3e-3 --epochs 5
+--model ann --limit-train 6000"""
+"""What may be typed after the command, one example per line."""
 
 
 def main(
