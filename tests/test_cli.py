@@ -178,6 +178,53 @@ def test_each_option_of_the_long_commands_has_its_group() -> None:
         assert re.findall(r"--[\w-]+", rest.partition("Examples")[0]) == ["--debug", "--help"]
 
 
+TYPED = """
+eval "$(tune-fmnist --show-completion)"
+COMP_WORDS=(%s) COMP_CWORD=%d
+_tune_fmnist_completion tune-fmnist
+printf '%%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["re"], ["report", "retrain"]),
+        (["search", "--retrain"], ["--retrain", "--retrain-seeds"]),
+        (["search", "--scheduler", ""], ["asha", "fifo"]),
+        (["search", "--resume", "--name", "n"], ["newer", "night"]),
+        (["show", "ni"], ["night"]),
+        (["doctor", "--results-dir", "elsewhere", ""], ["other"]),
+        (["retrain", "results/ni"], ["results/night"]),
+        (["compare", "results/newer", "results/ni"], ["results/night"]),
+        (["cluster", "s"], ["status", "submit"]),
+        # The shell goes on with the files that there are.
+        (["report", "elsewhere/"], [""]),
+    ],
+)
+def test_the_tab_key_offers_commands_options_and_searches(
+    words: list[str], offered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("results/night", "results/newer", "elsewhere/other"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "search.json").touch()
+    (tmp_path / "results" / "nothing").mkdir()
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    typed = TYPED % (shlex.join(["tune-fmnist", *words]), len(words))
+    done = subprocess.run(["bash", "-c", typed], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (sorted(done.stdout.split("\n")[:-1]), done.stderr) == (offered, "")
+
+
+def test_the_tab_key_needs_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COMP_WORDS", "tune-fmnist search --sc")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    monkeypatch.setenv("_TUNE_FMNIST_COMPLETE", "complete_bash")
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, "tune-fmnist"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (0, "--scheduler\n", "")
+
+
 def test_both_ways_to_run_a_command_are_the_same(place: Path) -> None:
     program = Path(sys.executable).parent / "tune-fmnist"
     done = subprocess.run([program, "report", "empty"], cwd=place, capture_output=True, text=True, check=False)

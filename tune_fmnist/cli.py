@@ -49,7 +49,7 @@ def run() -> None:
 
 def all_commands() -> typer.Typer:
     """Return ``tune-fmnist`` with all its commands."""
-    app = _app("Search, retrain, test and report.")
+    app = _app("Search, retrain, test and report.", completes=True)
     app.callback(cls=Program, epilog=EXAMPLES)(_main)
     for name, about in COMMANDS.items():
         module = importlib.import_module(f"tune_fmnist.{name}")
@@ -77,10 +77,10 @@ def run_command(name: str) -> None:
     _exit(app, f"python -m tune_fmnist.{name}", sys.argv[1:])
 
 
-def _app(about: str | None = None) -> typer.Typer:
+def _app(about: str | None = None, *, completes: bool = False) -> typer.Typer:
     # Defaults stand in square brackets, which are no markup here.
     names = {"help_option_names": ["-h", "--help"]}
-    return typer.Typer(add_completion=False, rich_markup_mode=None, help=about, context_settings=names)
+    return typer.Typer(add_completion=completes, rich_markup_mode=None, help=about, context_settings=names)
 
 
 def _exit(app: typer.Typer, program: str, arguments: list[str]) -> None:

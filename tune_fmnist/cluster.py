@@ -22,6 +22,7 @@ from tune_fmnist.base.datasets import KNOWN
 from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.importing import code_of
 from tune_fmnist.cli import Debug
+from tune_fmnist.completion import one_of
 from tune_fmnist.data.own import OwnFolder, OwnFunction
 from tune_fmnist.models.own import network_of
 from tune_fmnist.search import main as search_main
@@ -221,7 +222,9 @@ fetch cluster.yaml night"""
 
 
 def main(
-    action: Annotated[str, typer.Argument(help="up, submit, status, fetch or down")],
+    action: Annotated[
+        str, typer.Argument(help="up, submit, status, fetch or down", autocompletion=one_of(*get_args(Action)))
+    ],
     file: Annotated[Path, typer.Argument(help="the cluster's file, as `ray up` takes it")],
     more: Annotated[
         list[str] | None,

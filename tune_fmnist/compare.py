@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from tune_fmnist.cli import Debug
+from tune_fmnist.completion import folders
 from tune_fmnist.reporting.screen import console
 
 EXAMPLES: Final = """\
@@ -16,7 +17,10 @@ results/ann results/night"""
 
 
 def main(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="the folders of two searches or more")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER...", help="the folders of two searches or more", autocompletion=folders),
+    ],
     debug: Debug = False,
 ) -> None:
     """Compare searches: what each found, whether their best differ by more than chance, and how they were made."""

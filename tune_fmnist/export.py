@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, get_args
 
 import typer
 
 from tune_fmnist.base.vocabulary import Tool
 from tune_fmnist.cli import Debug
+from tune_fmnist.completion import one_of, searches
 from tune_fmnist.reporting.screen import console
 
 EXAMPLES: Final = """\
@@ -18,8 +19,10 @@ night --to mlflow --follow"""
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="of a search, or the folder of one")],
-    to: Annotated[Tool, typer.Option(metavar="TOOL", help="tensorboard, mlflow or wandb")],
+    name: Annotated[str, typer.Argument(help="of a search, or the folder of one", autocompletion=searches)],
+    to: Annotated[
+        Tool, typer.Option(metavar="TOOL", help="tensorboard, mlflow or wandb", autocompletion=one_of(*get_args(Tool)))
+    ],
     into: Annotated[
         str | None,
         typer.Option(help="a folder, or MLflow's tracking URI; else DIR/NAME/TOOL, or MLflow's own settings"),

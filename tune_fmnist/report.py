@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from tune_fmnist.cli import Debug
+from tune_fmnist.completion import folders
 
 EXAMPLES: Final = """\
 results/night
@@ -16,7 +17,10 @@ results/ann results/cnn --into README.md"""
 
 
 def main(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="the folder of a search, or several")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER...", help="the folder of a search, or several", autocompletion=folders),
+    ],
     into: Annotated[
         Path | None,
         typer.Option(help="write no page, but one table of all between <!-- results --> and <!-- /results --> there"),

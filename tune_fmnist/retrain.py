@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from tune_fmnist.cli import Debug, JsonLines, Quiet
+from tune_fmnist.completion import folders
 from tune_fmnist.help_page import machines, retrains, searched
 from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options
@@ -20,7 +21,7 @@ results/night --top-k 3"""
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="the folder of a search")],
+    folder: Annotated[Path, typer.Argument(help="the folder of a search", autocompletion=folders)],
     model: Annotated[str | None, searched(help="MODULE:CLASS, if the search is of your own")] = None,
     dataset: Annotated[str | None, searched(help="FOLDER or MODULE:FUNCTION, if its images are your own")] = None,
     confirm: Annotated[int, retrains(help="seeds to train each of the best again with")] = CONFIRM,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, get_args
 
 from tune_fmnist.base import provenance
+from tune_fmnist.base.datasets import KNOWN
+from tune_fmnist.base.vocabulary import MODELS, SEARCHERS, SchedulerName
 from tune_fmnist.cli import Debug, JsonLines, Quiet
+from tune_fmnist.completion import one_of, searches
 from tune_fmnist.help_page import machines, method, output, retrains, searched
 from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.workflow.options import Options
@@ -20,22 +23,32 @@ EXAMPLES: Final = """\
 
 
 def main(
-    model: Annotated[str | None, searched(help="ann, cnn, or MODULE:CLASS of your own")] = None,
+    model: Annotated[
+        str | None, searched(help="ann, cnn, or MODULE:CLASS of your own", autocompletion=one_of(*MODELS))
+    ] = None,
     dataset: Annotated[
-        str | None, searched(help="mnist, kmnist, FOLDER or MODULE:FUNCTION of your own [fashion-mnist]")
+        str | None,
+        searched(
+            help="mnist, kmnist, FOLDER or MODULE:FUNCTION of your own [fashion-mnist]", autocompletion=one_of(*KNOWN)
+        ),
     ] = None,
     space: Annotated[Path | None, searched(help="a search space [search_spaces/MODEL.toml]")] = None,
     trials: Annotated[int | None, method(help="configurations to try [ann 40, cnn 12, own 20]")] = None,
     max_epochs: Annotated[int | None, method(help="longest trial's epochs [ann 27, cnn 5, own 9]")] = None,
     time_budget: Annotated[str | None, method(help="end the search after 90s, 10m or 2h")] = None,
-    searcher: Annotated[str | None, method(help="gp, tpe, random or MODULE:FUNCTION [gp]")] = None,
-    scheduler: Annotated[str | None, method(help="asha stops poor trials early, fifo none [asha]")] = None,
+    searcher: Annotated[
+        str | None, method(help="gp, tpe, random or MODULE:FUNCTION [gp]", autocompletion=one_of(*SEARCHERS))
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        method(help="asha stops poor trials early, fifo none [asha]", autocompletion=one_of(*get_args(SchedulerName))),
+    ] = None,
     grace: Annotated[int | None, method(help="epochs before asha can stop a trial [3]")] = None,
     reduction_factor: Annotated[int | None, method(help="asha lets one trial in so many go on [3]")] = None,
     audit: Annotated[float | None, method(help="share of stopped trials that run on, unranked [0]")] = None,
     seed: Annotated[int | None, method(help="of searcher, weights, order and dropout [0]")] = None,
     split_seed: Annotated[int | None, searched(help="of the split, and of --limit-train's images [0]")] = None,
-    name: Annotated[str | None, output(help="the results' folder [model and time]")] = None,
+    name: Annotated[str | None, output(help="the results' folder [model and time]", autocompletion=searches)] = None,
     results_dir: Annotated[Path, output(help="where that folder is made")] = Path("results"),
     data_root: Annotated[Path | None, searched(help="a torchvision data root [found or fetched]")] = None,
     cpus_per_trial: Annotated[float | None, machines(help="CPUs of one trial [1]")] = None,

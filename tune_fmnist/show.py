@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from tune_fmnist.cli import Debug
+from tune_fmnist.completion import searches
 from tune_fmnist.reporting.screen import console
 
 EXAMPLES: Final = """\
@@ -16,7 +17,7 @@ night"""
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="of a search, or the folder of one")],
+    name: Annotated[str, typer.Argument(help="of a search, or the folder of one", autocompletion=searches)],
     results_dir: Annotated[Path, typer.Option(help="where the searches are")] = Path("results"),
     debug: Debug = False,
 ) -> None:

@@ -87,7 +87,7 @@ def events() -> str:
         "# Events",
         "",
         "What `search` and `retrain` print with `--json-lines`: one JSON object per line, `event` first. "
-        "[What is printed](../output.md#events-for-programs) says how to read them.",
+        "[The terminal](../terminal.md#events-for-programs) says how to read them.",
     ]
     for event in EVENTS:
         lines += ["", f"## {event.model_fields['event'].default}", "", event.__doc__ or "", ""]

@@ -29,7 +29,8 @@ _Total = Annotated[int, Field(description="how many of these there will be")]
 class _Event(BaseModel):
     """An event: what cannot be told as a number of JSON, such as a loss that is not finite, is null."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when the first event is: what is only looked at need not wait for it.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     event: str
     time: AwareDatetime = Field(
