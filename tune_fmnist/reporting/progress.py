@@ -9,11 +9,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
+from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
+from tune_fmnist.base import signals
 from tune_fmnist.base.vocabulary import RUNNING, STATUSES
 from tune_fmnist.reporting.wording import DASH, duration, percent, settings
 
@@ -43,9 +46,14 @@ class _Display:
             return
         try:
             with Live(console=self._console, auto_refresh=False, transient=True) as self._live:
-                yield
+                try:
+                    yield
+                finally:
+                    # Back to the display's last line, from where it is taken away.
+                    for _ in range(signals.lines_told()):
+                        self._console.control(Control((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)))
         finally:
-            self._console.print(self.in_short())
+            self._console.print(self.at_last())
 
     def say(self, text: str) -> None:
         """Say what has happened, where it is not seen in place."""
@@ -54,7 +62,7 @@ class _Display:
 
     def draw(self) -> None:
         """Draw the present state, if it is time."""
-        if self._live is not None and time.monotonic() - self._drawn >= _REFRESH_SECONDS:
+        if self._live is not None and not signals.asked() and time.monotonic() - self._drawn >= _REFRESH_SECONDS:
             self._live.update(self.render(), refresh=True)
             self._drawn = time.monotonic()
 
@@ -65,6 +73,10 @@ class _Display:
     def in_short(self) -> str:
         """Return in a line how far it has come."""
         raise NotImplementedError
+
+    def at_last(self) -> str:
+        """Return what is left of the display on a terminal."""
+        return self.in_short()
 
 
 class SearchDisplay(_Display):
@@ -95,6 +107,10 @@ class SearchDisplay(_Display):
     def in_short(self) -> str:
         """Return the counts and the best trial."""
         return f"{self._progress()}; {self._best()}"
+
+    def at_last(self) -> str:
+        """Return the same in two lines of at most 80 columns."""
+        return f"{self._progress()}\n{self._best()}"
 
     def render(self) -> RenderableType:
         """Return the display: a bar, counts, the best trial and the running ones; at most 80 columns wide."""
@@ -132,7 +148,7 @@ class SearchDisplay(_Display):
         Both are of all trials, also of those before an interruption.
         """
         running, epochs = self._tables.running, self._tables.epochs
-        if not ended or not epochs:
+        if not ended or not epochs or ended == self._trials:
             return None
         each = max(1.0, (epochs - sum(trial["epochs"] for trial in running)) / ended)
         to_come = max(0, self._trials - ended - len(running)) * each

@@ -58,10 +58,10 @@ class Screen:
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """Return the console of a command; where there is no terminal, its lines are plain."""
+    """Return the console of a command; lines keep their length where there is no terminal, or a dumb one."""
     # Names and paths may hold square brackets, which are no markup here.
     out = _Console(highlight=False, markup=False, stderr=stderr, quiet=quiet)
-    out.soft_wrap = not out.is_terminal
+    out.soft_wrap = not out.is_terminal or out.is_dumb_terminal
     return out
 
 

@@ -14,7 +14,7 @@ from tune_fmnist.models.config import baseline
 from tune_fmnist.models.own import network_of
 from tune_fmnist.reporting import events
 from tune_fmnist.reporting.progress import SearchDisplay, TaskDisplay
-from tune_fmnist.reporting.wording import configuration_name, percent
+from tune_fmnist.reporting.wording import configuration_name, counted, percent
 from tune_fmnist.runtime import gpu_sharing
 from tune_fmnist.runtime.confirmations import run_confirmations
 from tune_fmnist.runtime.nodes import check_code, check_storage
@@ -166,9 +166,9 @@ def _run_confirmations(session: Session, plan: RetrainPlan, placement: Placement
     pending = table.pending
     if not pending:
         return
-    configurations = len({job.key[0] for job in pending})
+    configurations = counted(len({job.key[0] for job in pending}), "configuration")
     out = session.screen.progress
-    out.print(f"confirming {configurations} configurations, {len(pending)} trainings with other seeds in all")
+    out.print(f"confirming {configurations}, {counted(len(pending), 'training')} with other seeds in all")
     expected = [job.expected_seconds for job in pending]
     display = TaskDisplay(out, "confirmations", expected, max(1, slots.now))
 
@@ -196,9 +196,9 @@ def _run_retrains(session: Session, plan: RetrainPlan, placement: Placement, slo
     pending = retrains.pending
     if not pending:
         return
-    configurations = len({job.key[0] for job in pending})
+    configurations = counted(len({job.key[0] for job in pending}), "configuration")
     images, out = f"{len(session.images.labels):,} images", session.screen.progress
-    out.print(f"retraining {configurations} configurations on {images}, {len(pending)} retrains in all")
+    out.print(f"retraining {configurations} on {images}, {counted(len(pending), 'retrain')} in all")
     expected = [job.expected_seconds for job in pending]
     display = TaskDisplay(out, "retrains", expected, max(1, slots.now))
 
