@@ -24,7 +24,7 @@ test: env  ## all tests except the long ones, in under eight minutes on two core
 	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadfile $(ARGS)
 
 test-faults: env  ## fault injection: searches killed, out of memory or disk, disconnected; about 20 minutes on two cores
-	$(PYTEST) --junitxml=.reports/$@.xml -n 2 tests/faults tests/integration/test_own_data.py tests/integration/test_own_model.py -m 'faults or not faults' $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -n 2 tests/faults tests/integration/test_captures.py tests/integration/test_own_data.py tests/integration/test_own_model.py -m 'faults or not faults' $(ARGS)
 
 test-power: env  ## the power is cut under searches on ext4 and XFS; needs root and loop devices, under 12 minutes
 	$(PYTEST) --junitxml=.reports/$@.xml -rs tests/power -m 'faults or not faults' $(ARGS)

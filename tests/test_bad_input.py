@@ -20,6 +20,7 @@ import ray
 from tests import bad_input as tables
 from tests.data.test_data import NAMES, content_of
 from tests.fake_search import add_retrains, make_search
+from tests.outputs import trouble
 from tune_fmnist import cli, data
 from tune_fmnist.base.datasets import KNOWN_SHAPE
 from tune_fmnist.models.config import Ann
@@ -87,7 +88,8 @@ def contents(place: Path) -> dict[str, str]:
 def check(status: object, out: str, err: str, begins: str) -> None:
     """Hold what a command said against what it should say."""
     assert status == 2, err
-    (line,) = err.splitlines()
+    (line,) = trouble(err)
+    assert err.endswith(f"{line}\n")
     assert line.startswith(f"error: {begins}"), line
     _, hinted, hint = line.removeprefix("error: ").rpartition("; ")
     assert hinted, f"{line} has no hint"

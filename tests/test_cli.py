@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from tests.outputs import trouble
 from tune_fmnist import cli
 from tune_fmnist.base.errors import FailedError, InputError
 
@@ -70,7 +73,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ([*SEARCH, "--limit-train", "5"], ["--limit-train: ", "5 training images"]),
         ([*SEARCH, "--name", "taken"], ["results/taken: --name: ", "'taken' exists already"]),
         ([*SEARCH, "--name", "new", "--results-dir", "file"], ["file/new: --results-dir: ", "Not a directory"]),
+        ([*SEARCH, "--quiet", "--json-lines"], ["--quiet: has no meaning with --json-lines", "leave it out"]),
         (["retrain"], ["FOLDER"]),
+        (["retrain", "empty", "-q", "--json-lines"], ["--quiet: has no meaning with --json-lines", "leave it out"]),
         (["retrain", "empty"], ["empty/search.json", "file not found"]),
         (["report"], ["FOLDER"]),
         (["report", "empty"], ["empty/search.json", "file not found"]),
@@ -89,12 +94,12 @@ def test_mistake_is_one_line_and_status_2(arguments: list[str], says: list[str],
     before = sorted(place.rglob("*"))
     done = run(arguments, place)
     assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
+    (line,) = trouble(done.stderr)
     assert line.startswith("error: ")
     for part in says:
         assert part.lower() in line.lower()
-    assert "Traceback" not in done.stdout
-    assert "Ray" not in done.stdout
+    assert done.stdout == ""
+    assert "Ray" not in done.stderr
     assert sorted(place.rglob("*")) == before, "nothing is left behind"
 
 
@@ -122,6 +127,102 @@ def test_help_needs_no_library(name: str) -> None:
         assert all(command in done.stdout for command in cli.COMMANDS)
     if name == "search":
         assert "[ann 40, cnn 12, own 20]" in done.stdout, "square brackets are no markup"
+
+
+def commands() -> dict[str, typer.core.TyperCommand]:
+    program = typer.main.get_command(cli.all_commands())
+    assert isinstance(program, typer.core.TyperGroup)
+    return {name: command for name, command in program.commands.items() if isinstance(command, typer.core.TyperCommand)}
+
+
+def page(command: typer.core.TyperCommand, path: str) -> str:
+    """Return what ``--help`` prints where the program is called by ``path``."""
+    return command.get_help(command.make_context(path, [], resilient_parsing=True))
+
+
+@pytest.mark.parametrize("variables", [{"COLUMNS": "80"}, {"COLUMNS": "120"}, {"COLUMNS": "80", "TERM": "dumb"}])
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_is_plain_text_of_80_columns(
+    name: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    # The longer one of its two names.
+    said = page(commands()[name], f"python -m tune_fmnist.{name}")
+    assert max(map(len, said.splitlines())) <= 80
+    assert set(said) - {"\n"} <= set(map(chr, range(32, 127))), "no colours and no boxes"
+    # All groups have the same columns.
+    options = [line for line in said.splitlines() if line.startswith("  -") and "  " in line.strip()]
+    assert len({len(line) - len(line[2:].partition("  ")[2].lstrip()) for line in options}) == 1
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_ends_with_examples_that_can_be_typed(name: str) -> None:
+    command = commands()[name]
+    heading, *examples = page(command, f"tune-fmnist {name}").partition("Examples:")[2].splitlines()
+    assert heading == ""
+    assert examples
+    for example in examples:
+        program, said, *arguments = shlex.split(example)
+        assert (program, said) == ("tune-fmnist", name)
+        command.make_context(name, arguments)
+
+
+def test_each_option_of_the_long_commands_has_its_group() -> None:
+    headings = ["What is searched", "How it is searched", "Retrains and test", "Machines", "Results and output"]
+    said = page(commands()["search"], "search")
+    places = [said.index(f"\n{heading}:\n") for heading in [*headings, "Options", "Examples"]]
+    assert places == sorted(places)
+    for name in ("search", "retrain"):
+        _, _, rest = page(commands()[name], name).partition("\nOptions:\n")
+        assert re.findall(r"--[\w-]+", rest.partition("Examples")[0]) == ["--debug", "--help"]
+
+
+TYPED = """
+eval "$(tune-fmnist --show-completion)"
+COMP_WORDS=(%s) COMP_CWORD=%d
+_tune_fmnist_completion tune-fmnist
+printf '%%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["re"], ["report", "retrain"]),
+        (["search", "--retrain"], ["--retrain", "--retrain-seeds"]),
+        (["search", "--scheduler", ""], ["asha", "fifo"]),
+        (["search", "--resume", "--name", "n"], ["newer", "night"]),
+        (["show", "ni"], ["night"]),
+        (["doctor", "--results-dir", "elsewhere", ""], ["other"]),
+        (["retrain", "results/ni"], ["results/night"]),
+        (["compare", "results/newer", "results/ni"], ["results/night"]),
+        (["cluster", "s"], ["status", "submit"]),
+        # The shell goes on with the files that there are.
+        (["report", "elsewhere/"], [""]),
+    ],
+)
+def test_the_tab_key_offers_commands_options_and_searches(
+    words: list[str], offered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("results/night", "results/newer", "elsewhere/other"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "search.json").touch()
+    (tmp_path / "results" / "nothing").mkdir()
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    typed = TYPED % (shlex.join(["tune-fmnist", *words]), len(words))
+    done = subprocess.run(["bash", "-c", typed], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (sorted(done.stdout.split("\n")[:-1]), done.stderr) == (offered, "")
+
+
+def test_the_tab_key_needs_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COMP_WORDS", "tune-fmnist search --sc")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    monkeypatch.setenv("_TUNE_FMNIST_COMPLETE", "complete_bash")
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, "tune-fmnist"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (0, "--scheduler\n", "")
 
 
 def test_both_ways_to_run_a_command_are_the_same(place: Path) -> None:

@@ -6,7 +6,7 @@ import errno
 import importlib
 import io
 import sys
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 from pydantic import ValidationError
@@ -14,8 +14,12 @@ from pydantic import ValidationError
 from tune_fmnist import __version__
 from tune_fmnist.base import signals
 from tune_fmnist.base.errors import FailedError, InputError
+from tune_fmnist.help_page import Command, Program, output
 
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+
+Quiet = Annotated[bool, output("--quiet", "-q", help="say nothing but warnings, errors and the result")]
+JsonLines = Annotated[bool, output("--json-lines", help="print one JSON object per event, for programs")]
 
 COMMANDS = {
     "search": "search, retrain, test; tables and a page",
@@ -32,6 +36,12 @@ COMMANDS = {
 """Each command, and what it does in at most 45 characters, which is what ``--help`` has room for."""
 
 
+EXAMPLES: Final = """\
+search --model ann --trials 8 --limit-train 12000
+search --help"""
+"""What may be typed after the program's name, one example per line."""
+
+
 def run() -> None:
     """Run ``tune-fmnist COMMAND``."""
     _exit(all_commands(), "tune-fmnist", sys.argv[1:] or ["--help"])
@@ -39,10 +49,11 @@ def run() -> None:
 
 def all_commands() -> typer.Typer:
     """Return ``tune-fmnist`` with all its commands."""
-    app = _app("Search, retrain, test and report.")
-    app.callback()(_main)
+    app = _app("Search, retrain, test and report.", completes=True)
+    app.callback(cls=Program, epilog=EXAMPLES)(_main)
     for name, about in COMMANDS.items():
-        app.command(name, short_help=about)(importlib.import_module(f"tune_fmnist.{name}").main)
+        module = importlib.import_module(f"tune_fmnist.{name}")
+        app.command(name, cls=Command, short_help=about, epilog=module.EXAMPLES)(module.main)
     return app
 
 
@@ -61,14 +72,15 @@ def _main(
 def run_command(name: str) -> None:
     """Run ``python -m tune_fmnist.NAME``, imported: Ray must not ship __main__'s functions to its workers."""
     app = _app()
-    app.command()(importlib.import_module(f"tune_fmnist.{name}").main)
+    module = importlib.import_module(f"tune_fmnist.{name}")
+    app.command(cls=Command, epilog=getattr(module, "EXAMPLES", None))(module.main)
     _exit(app, f"python -m tune_fmnist.{name}", sys.argv[1:])
 
 
-def _app(about: str | None = None) -> typer.Typer:
+def _app(about: str | None = None, *, completes: bool = False) -> typer.Typer:
     # Defaults stand in square brackets, which are no markup here.
     names = {"help_option_names": ["-h", "--help"]}
-    return typer.Typer(add_completion=False, rich_markup_mode=None, help=about, context_settings=names)
+    return typer.Typer(add_completion=completes, rich_markup_mode=None, help=about, context_settings=names)
 
 
 def _exit(app: typer.Typer, program: str, arguments: list[str]) -> None:

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
@@ -21,6 +22,7 @@ from tune_fmnist.base.datasets import KNOWN
 from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.importing import code_of
 from tune_fmnist.cli import Debug
+from tune_fmnist.completion import one_of
 from tune_fmnist.data.own import OwnFolder, OwnFunction
 from tune_fmnist.models.own import network_of
 from tune_fmnist.search import main as search_main
@@ -173,7 +175,7 @@ def _ship(launcher: Launcher, options: Options, to: str) -> _Shipped:
     network = network_of(options.model) if options.model is not None else None
     paths, arguments = [None if network is None else code_of(network)], []
     if options.dataset is not None and options.dataset not in KNOWN:
-        source = data.locate(options.dataset, options.data_root, print)
+        source = data.locate(options.dataset, options.data_root, partial(print, file=sys.stderr))
         if isinstance(source, OwnFolder):
             folder = source.folder.resolve()
             paths.append(folder)
@@ -194,8 +196,7 @@ def _options(arguments: list[str]) -> Options:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(search_main)
     given = typer.main.get_command(app).make_context("cluster submit FILE --", [*arguments]).params
-    del given["debug"]
-    options = Options.of(**given)
+    options = Options.of(**{name: given[name] for name in Options.model_fields})
     if options.results_dir != Options().results_dir:
         what, hint = f"invalid value {str(options.results_dir)!r}", f"leave it out: on the head it is {_RESULTS}"
         raise InputError(what, key="--results-dir", hint=hint)
@@ -213,8 +214,17 @@ def _check(name: str, key: str = "NAME") -> str:
     return name
 
 
+EXAMPLES: Final = """\
+up cluster.yaml
+submit cluster.yaml -- --model cnn --name night
+fetch cluster.yaml night"""
+"""What may be typed after the command, one example per line."""
+
+
 def main(
-    action: Annotated[str, typer.Argument(help="up, submit, status, fetch or down")],
+    action: Annotated[
+        str, typer.Argument(help="up, submit, status, fetch or down", autocompletion=one_of(*get_args(Action)))
+    ],
     file: Annotated[Path, typer.Argument(help="the cluster's file, as `ray up` takes it")],
     more: Annotated[
         list[str] | None,

@@ -14,17 +14,27 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_fmnist.cli import Debug
+from tune_fmnist.completion import searches
 from tune_fmnist.workflow import folder_checks
 from tune_fmnist.workflow.checks import examine
 from tune_fmnist.workflow.findings import HERE, Finding
 from tune_fmnist.workflow.options import Options
+
+EXAMPLES: Final = """\
+
+night
+--storage s3://bucket/searches"""
+"""What may be typed after the command, one example per line."""
 
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "failure": "bold red"}
 
 
 def main(
     name: Annotated[
-        str | None, typer.Argument(help="check the files of this search, or folder of one, and nothing else")
+        str | None,
+        typer.Argument(
+            help="check the files of this search, or folder of one, and nothing else", autocompletion=searches
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="mnist, kmnist, FOLDER or MODULE:FUNCTION of your own [fashion-mnist]")

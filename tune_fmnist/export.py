@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, get_args
 
 import typer
 
 from tune_fmnist.base.vocabulary import Tool
 from tune_fmnist.cli import Debug
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.completion import one_of, searches
+from tune_fmnist.reporting.screen import console
+
+EXAMPLES: Final = """\
+night --to tensorboard
+night --to mlflow --follow"""
+"""What may be typed after the command, one example per line."""
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="of a search, or the folder of one")],
-    to: Annotated[Tool, typer.Option(help="the tool")],
+    name: Annotated[str, typer.Argument(help="of a search, or the folder of one", autocompletion=searches)],
+    to: Annotated[
+        Tool, typer.Option(metavar="TOOL", help="tensorboard, mlflow or wandb", autocompletion=one_of(*get_args(Tool)))
+    ],
     into: Annotated[
         str | None,
         typer.Option(help="a folder, or MLflow's tracking URI; else DIR/NAME/TOOL, or MLflow's own settings"),
@@ -28,9 +36,9 @@ def main(
     from tune_fmnist.reporting.export.hand_over import hand_over
     from tune_fmnist.workflow.folder_checks import folder_of
 
-    out = console()
-    target = hand_over(folder_of(results_dir, name), to, into, follow=follow, said=out.print)
-    out.print(f"next: {target.view}")
+    said = console(stderr=True).print
+    target = hand_over(folder_of(results_dir, name), to, into, follow=follow, said=said)
+    console().print(f"next: {target.view}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.reporting.screen import console
+
+EXAMPLES: Final = """\
+
+--results-dir /mnt/shared/results"""
+"""What may be typed after the command, one example per line."""
 
 
 def main(

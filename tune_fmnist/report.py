@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from tune_fmnist.cli import Debug
+from tune_fmnist.completion import folders
+
+EXAMPLES: Final = """\
+results/night
+results/ann results/cnn --into README.md"""
+"""What may be typed after the command, one example per line."""
 
 
 def main(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="the folder of a search, or several")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER...", help="the folder of a search, or several", autocompletion=folders),
+    ],
     into: Annotated[
         Path | None,
         typer.Option(help="write no page, but one table of all between <!-- results --> and <!-- /results --> there"),

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from tune_fmnist.cli import Debug
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.cli import Debug, JsonLines, Quiet
+from tune_fmnist.completion import folders
+from tune_fmnist.help_page import machines, retrains, searched
+from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options
 from tune_fmnist.workflow.retrain import run
 
+EXAMPLES: Final = """\
+results/night --retrain-seeds 10
+results/night --top-k 3"""
+"""What may be typed after the command, one example per line."""
+
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="the folder of a search")],
-    model: Annotated[str | None, typer.Option(help="MODULE:CLASS, if the search is of your own")] = None,
-    dataset: Annotated[str | None, typer.Option(help="FOLDER or MODULE:FUNCTION, if its images are your own")] = None,
-    confirm: Annotated[int, typer.Option(help="train each of the best again with so many seeds")] = CONFIRM,
-    top_k: Annotated[int, typer.Option(help="how many of the best configurations")] = TOP_K,
-    retrain_seeds: Annotated[int, typer.Option(help="seeds of each")] = RETRAIN_SEEDS,
-    data_root: Annotated[Path | None, typer.Option(help="a torchvision data root [found or fetched]")] = None,
-    cpus_per_trial: Annotated[float | None, typer.Option(help="CPUs of one retrain [1]")] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of one retrain, or a share of one")] = None,
-    address: Annotated[str | None, typer.Option(help="a running Ray cluster [start one here]")] = None,
+    folder: Annotated[Path, typer.Argument(help="the folder of a search", autocompletion=folders)],
+    model: Annotated[str | None, searched(help="MODULE:CLASS, if the search is of your own")] = None,
+    dataset: Annotated[str | None, searched(help="FOLDER or MODULE:FUNCTION, if its images are your own")] = None,
+    confirm: Annotated[int, retrains(help="seeds to train each of the best again with")] = CONFIRM,
+    top_k: Annotated[int, retrains(help="how many of the best configurations")] = TOP_K,
+    retrain_seeds: Annotated[int, retrains(help="seeds of each")] = RETRAIN_SEEDS,
+    data_root: Annotated[Path | None, searched(help="a torchvision data root [found or fetched]")] = None,
+    cpus_per_trial: Annotated[float | None, machines(help="CPUs of one retrain [1]")] = None,
+    gpus_per_trial: Annotated[float | None, machines(help="GPUs of one retrain, or a share of one")] = None,
+    address: Annotated[str | None, machines(help="a running Ray cluster [start one here]")] = None,
+    quiet: Quiet = False,
+    json_lines: JsonLines = False,
     debug: Debug = False,
 ) -> None:
     """Confirm the best configurations of a search, retrain them on all training images, and test them."""
@@ -38,7 +47,7 @@ def main(
         gpus_per_trial=gpus_per_trial,
         address=address,
     )
-    run(folder, options, console())
+    run(folder, options, Screen.of_command(quiet=quiet, json_lines=json_lines))
 
 
 if __name__ == "__main__":

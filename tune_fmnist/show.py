@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from tune_fmnist.cli import Debug
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.completion import searches
+from tune_fmnist.reporting.screen import console
+
+EXAMPLES: Final = """\
+night"""
+"""What may be typed after the command, one example per line."""
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="of a search, or the folder of one")],
+    name: Annotated[str, typer.Argument(help="of a search, or the folder of one", autocompletion=searches)],
     results_dir: Annotated[Path, typer.Option(help="where the searches are")] = Path("results"),
     debug: Debug = False,
 ) -> None:

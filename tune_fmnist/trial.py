@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,9 +14,14 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
 from tune_fmnist.models.config import to_config
 from tune_fmnist.models.own import named
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.reporting.screen import console
 from tune_fmnist.runtime.worker import run_trial
 from tune_fmnist.store.jobs import EpochResult, TrialJob
+
+EXAMPLES: Final = """\
+--model cnn --set learning_rate=3e-3 --epochs 5
+--model ann --limit-train 6000"""
+"""What may be typed after the command, one example per line."""
 
 
 def main(
@@ -40,7 +45,7 @@ def main(
     out = console()
     named(model)
     config = to_config({"model": model, **parameters(set_ or [])}, file="--set")
-    source = data.locate(dataset, data_root, out.print)
+    source = data.locate(dataset, data_root, console(stderr=True).print)
     split = data.split(data.limited(source.read_training(), limit_train, split_seed), split_seed)
     out.print(f"{config}")
     # Torch takes two seconds to import: a mistake is told before.

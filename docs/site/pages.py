@@ -34,6 +34,7 @@ _MADE: Final = {
     "reference/commands.md": reference.commands,
     "reference/python.md": reference.python,
     "reference/tables.md": reference.tables,
+    "reference/events.md": reference.events,
     "notebook.md": lambda: notebook.executed(ROOT / "examples" / "read_the_tables.ipynb"),
     "pictures/terminal.svg": lambda: terminal.drawn(ROOT / "docs" / "pictures" / "terminal.txt"),
 }

@@ -1,4 +1,4 @@
-"""The reference, made from the code: commands from their options, Python from docstrings, tables from schemas."""
+"""The reference, made from the code: commands, Python, the events of a search, and its tables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Final
 
 import pyarrow as pa
 import typer
+from pydantic.fields import FieldInfo
 
 import tune_fmnist
 from tune_fmnist.cli import COMMANDS, all_commands
+from tune_fmnist.reporting.events import EVENTS
 from tune_fmnist.store import tables as schemas
 
 _TABLES: Final = {
@@ -77,6 +79,25 @@ def tables() -> str:
         lines += ["", f"## {name}.parquet", "", f"A row is {row}.", ""]
         lines += _table(("column", "type", "null", "contents"), (_column(field) for field in schema))
     return "\n".join(lines) + "\n"
+
+
+def events() -> str:
+    """Return the page of all events of ``--json-lines`` with their fields."""
+    lines = [
+        "# Events",
+        "",
+        "What `search` and `retrain` print with `--json-lines`: one JSON object per line, `event` first. "
+        "[The terminal](../terminal.md#events-for-programs) says how to read them.",
+    ]
+    for event in EVENTS:
+        lines += ["", f"## {event.model_fields['event'].default}", "", event.__doc__ or "", ""]
+        lines += _table(("field", "contents"), (_event_field(*item) for item in event.model_fields.items()))
+    return "\n".join(lines) + "\n"
+
+
+def _event_field(name: str, field: FieldInfo) -> tuple[str, str]:
+    about = f'"{field.default}"' if name == "event" else field.description or ""
+    return f"`{name}`", _plain(about)
 
 
 def _column(field: pa.Field) -> tuple[str, ...]:

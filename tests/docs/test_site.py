@@ -18,6 +18,7 @@ import typer
 import tune_fmnist
 from tests.docs import ROOT
 from tune_fmnist.cli import all_commands
+from tune_fmnist.reporting.events import EVENTS
 from tune_fmnist.store import tables
 
 SITE = ROOT / "build" / "site"
@@ -71,6 +72,16 @@ def test_every_column_is_in_the_reference() -> None:
         for field in schema:
             assert field.name in page
             assert field.metadata[b"description"].decode() in page
+
+
+def test_every_event_is_in_the_reference_with_its_fields() -> None:
+    page = text("reference/events.html")
+    for event in EVENTS:
+        section = page.split(event.__doc__ or "")[1]
+        for name, field in event.model_fields.items():
+            assert name in section
+            assert field.description or name == "event"
+            assert (field.description or "") in section
 
 
 def test_every_name_of_the_api_is_in_the_reference_with_its_docstring() -> None:

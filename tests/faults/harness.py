@@ -21,6 +21,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tests.faults.inotify import Event, Watch
+from tests.outputs import PROGRESS
 from tests.reliability import Rows
 from tune_fmnist.base.vocabulary import RUNNING
 from tune_fmnist.store import tables
@@ -77,21 +78,26 @@ class Run:
         folder = paths.folder.parent
         command = [sys.executable, "-m", module, "--results-dir", folder, "--name", paths.folder.name]
         self.errors = logs / f"{self.mark}.err"
-        with self.errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [*map(str, command), *map(str, arguments)],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "80", _MARK: self.mark},
-            )
-        assert self.process.stdout is not None
-        self._out = self.process.stdout.fileno()
+        self.errors.touch()
+        self.process = subprocess.Popen(
+            [*map(str, command), *map(str, arguments)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "80", _MARK: self.mark},
+        )
+        assert self.process.stderr is not None
+        self._out = self.process.stderr.fileno()
 
     def _read(self) -> bool:
         data = os.read(self._out, 1 << 16)
         *whole, self._rest = (self._rest + data).split(b"\n")
-        # What happened comes with the time before it.
-        self.lines += [re.sub(r"^\d\d:\d\d:\d\d ", "", line.decode()) for line in whole]
+        for line in map(bytes.decode, whole):
+            if PROGRESS.match(line):
+                # What happened comes with the time before it.
+                self.lines.append(re.sub(r"^\d\d:\d\d:\d\d ", "", line))
+            else:
+                with self.errors.open("a") as errors:
+                    errors.write(f"{line}\n")
         return bool(data)
 
     def await_line(self, *, start: str = "", count: int = 1, patience: float = _PATIENCE) -> bool:
@@ -185,7 +191,7 @@ class Run:
 
     @property
     def said(self) -> str:
-        """What it printed on standard error."""
+        """What it printed on standard error, progress apart."""
         return self.errors.read_text()
 
     def clean(self) -> None:
@@ -198,8 +204,8 @@ class Run:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
 
 
 class _Process(NamedTuple):

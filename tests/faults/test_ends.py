@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -36,17 +35,19 @@ def state(hurt: Hurt) -> str:
 
 
 @pytest.mark.faults
-def test_a_search_whose_reader_goes_ends_in_silence(hurt: Hurt, tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_progress", [False, True])
+def test_a_search_whose_reader_goes_ends_in_silence(hurt: Hurt, *, with_progress: bool) -> None:
+    """``search | head -1`` and ``search 2>&1 | head -1``."""
     command = [sys.executable, "-m", "tune_fmnist.search", "--results-dir", hurt.paths.folder.parent, "--name", "x"]
     small = ("--model", "ann", "--limit-train", "200", "--max-epochs", "1", "--trials", "2", "--no-retrain")
-    with subprocess.Popen(
-        [*map(str, command), *small], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    errors = subprocess.STDOUT if with_progress else subprocess.PIPE
+    with subprocess.Popen([*map(str, command), *small], stdout=subprocess.PIPE, stderr=errors, text=True) as process:
         assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline()
+        if with_progress:
+            assert process.stdout.readline()
         process.stdout.close()
-        assert process.stderr.read() == ""
+        if process.stderr is not None:
+            assert process.stderr.read().endswith("writing the page\n\n")
     assert process.returncode == 0
     assert state(hurt) == "finished"
     assert hurt.paths.page.exists()

@@ -50,7 +50,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
         "x",
     )
     assert done.returncode == 0, done.stderr
-    (folder / "x.log").write_text(done.stdout)
+    (folder / "x.out").write_text(done.stdout)
+    (folder / "x.err").write_text(done.stderr)
     return Results(SearchPaths(folder / "x"))
 
 

@@ -47,12 +47,12 @@ def test_a_network_of_ones_own_is_searched_killed_resumed_and_loaded(
     status, line = said("search", *again, "--model", "ann")
     assert status == 2
     assert "'ann' is not the search's 'resnet:ResNet'" in line
-    assert said("search", *again, *MODEL) == (0, "")
+    assert said("search", *again, *MODEL, "--quiet") == (0, "")
 
     status, line = said("retrain", paths.folder)
     assert status == 2
     assert "give --model resnet:ResNet again" in line
-    assert said("retrain", paths.folder, *MODEL, "--confirm", "0", "--retrain-seeds", "1") == (0, "")
+    assert said("retrain", paths.folder, *MODEL, "--confirm", "0", "--retrain-seeds", "1", "-q") == (0, "")
     # What is only looked at needs no code of the user's.
     (here / "resnet.py").rename(here / "away.py")
     assert said("report", paths.folder) == (0, "")

@@ -55,8 +55,8 @@ def test_it_resumes_and_has_nothing_to_do(folder: Path) -> None:
     before, known = contents(folder), SearchRecord.read(open_search(folder).paths)
     done = tune("search", "--resume", "--results-dir", folder.parent, "--name", folder.name, "--no-retrain")
     assert done.returncode == 0, done.stderr
-    assert f"\nresuming {known.name}: {known.trials} trials " in done.stdout
-    assert not [line for line in done.stdout.splitlines() if line.startswith(("Ray:", "trial ", "retrain"))]
+    assert f"\nresuming {known.name}: {known.trials} trials " in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.startswith(("Ray:", "trial ", "retrain"))]
     assert contents(folder) == before
     results: Results = open_search(folder)
     assert results.record.state == "finished"

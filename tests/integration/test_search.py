@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -17,6 +18,7 @@ from optuna.trial import TrialState
 
 from tests.faults.harness import Run
 from tests.integration.conftest import tune
+from tests.outputs import trouble
 from tune_fmnist import data
 from tune_fmnist.models import load
 from tune_fmnist.models.config import baseline, config_id
@@ -125,14 +127,41 @@ def test_the_best_model_loads_in_two_lines_and_predicts_the_same(finished: Resul
 
 
 def test_the_summary_fits_one_screen(finished: Results) -> None:
-    log = (finished.paths.folder.parent / "x.log").read_text()
-    # It stands after the first empty line.
-    _, _, summary = log.partition("\n\n")
+    summary = (finished.paths.folder.parent / "x.out").read_text()
     assert 0 < summary.count("\n") <= 20
     assert "rank 1" in summary
     assert "\nbaseline: the ANN of the report " in summary
     assert "\nnext: python -m tune_fmnist.search --resume " in summary
     assert str(finished.paths.page) in summary
+
+
+def test_the_summary_alone_goes_to_the_standard_output(finished: Results) -> None:
+    folder = finished.paths.folder.parent
+    out, err = (folder / "x.out").read_text().splitlines(), (folder / "x.err").read_text().splitlines()
+    shown = tune("show", "x", "--results-dir", folder)
+    assert (shown.stdout.splitlines(), shown.stderr) == (out, "")
+    # Where a line has no time before it, it is said before or after the trials.
+    kinds = [
+        "Fashion-MNIST: ",
+        "search x: ",
+        "Ray: ",
+        "4,800 training",
+        "confirming ",
+        "retraining ",
+        "writing the page",
+    ]
+    untimed = [line for line in err if line and not re.match(r"\d\d:\d\d:\d\d (trial|confirmed|retrained) ", line)]
+    assert len(untimed) == len(kinds)
+    assert all(any(line.startswith(kind) for line in untimed) for kind in kinds)
+
+
+def test_a_quiet_search_says_its_result_alone(finished: Results, tmp_path: Path) -> None:
+    shutil.copytree(finished.paths.folder, tmp_path / "x")
+    before = tune("show", tmp_path / "x").stdout
+    again = tune("search", "--resume", "--results-dir", tmp_path, "--name", "x", "--quiet")
+    assert (again.returncode, again.stdout, again.stderr) == (0, before, "")
+    again = tune("retrain", tmp_path / "x", "--retrain-seeds", 2, "-q")
+    assert (again.returncode, again.stdout, again.stderr) == (0, before, "")
 
 
 def test_retraining_again_keeps_what_is_there_and_adds_what_is_asked(finished: Results, tmp_path: Path) -> None:
@@ -164,8 +193,8 @@ def test_a_search_never_opens_the_test_set(tmp_path: Path, source: data.Source) 
     assert not (tmp_path / "x" / "retrains.parquet").exists()
     unusable = tune("retrain", tmp_path / "x", *common)
     assert unusable.returncode == 2
-    assert unusable.stderr.count("\n") == 1
-    assert "t10k-" in unusable.stderr
+    (line,) = trouble(unusable.stderr)
+    assert "t10k-" in line
 
 
 def test_the_same_seed_gives_the_same_accuracies(tmp_path: Path) -> None:

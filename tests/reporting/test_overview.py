@@ -9,8 +9,8 @@ import pytest
 from tests.fake_search import add_retrains, make_search
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.reporting.overview import Line, lines, table
-from tune_fmnist.reporting.progress import console
 from tune_fmnist.reporting.results import open_search, rows_of
+from tune_fmnist.reporting.screen import console
 from tune_fmnist.reporting.wording import percent
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,8 +63,85 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
         display.step(3)
     assert ("trial 3 diverged" in printed(out)) == (variables["TERM"] == "dumb")
     # What was drawn in place leaves a line.
-    last = printed(out).rstrip().splitlines()[-1]
-    assert re.search(r"(^|\x1b\[2K)5/6 trials, 0 epochs in ", last) or variables["TERM"] == "dumb"
+    last = printed(out).rstrip().splitlines()[-2:]
+    assert (re.search(r"(^|\x1b\[2K)5/6 trials, 0 epochs in ", last[0]) and last[1].startswith("best score ")) or (
+        variables["TERM"] == "dumb"
+    )
+
+
+def test_a_quiet_display_leaves_the_warnings_of_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = Console(force_terminal=True, stderr=True, quiet=True)
+    display = SearchDisplay(out, tables_of(tmp_path), trials=6, slots=2, time_budget=None)
+    with display.shown():
+        display.step(3)
+        print("a warning", file=sys.stderr)
+    assert capfd.readouterr().err == "a warning\n"
+
+
+INTERRUPTED = """
+import os, pathlib, signal, sys
+from rich.console import Console
+from tests.reporting.test_progress import tables_of
+from tune_fmnist.base import signals
+from tune_fmnist.reporting.progress import SearchDisplay
+
+out = Console(stderr=True, highlight=False)
+display = SearchDisplay(out, tables_of(pathlib.Path(sys.argv[1])), trials=6, slots=2, time_budget=None)
+try:
+    with signals.obeyed_between_steps(), display.shown():
+        display.step(None)
+        os.kill(os.getpid(), signal.SIGINT)
+        display.step(None)
+        signals.check()
+except KeyboardInterrupt:
+    out.print("interrupted")
+"""
+
+
+def screen(said: str) -> list[str]:
+    """Return the lines of a terminal that got this, of which it understands what a display in place needs."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", said):
+        if part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\r":
+            column = 0
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part.endswith("A") and part.startswith("\x1b"):
+            row -= int(part[2:-1])
+        elif not part.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+            column += len(part)
+    return lines
+
+
+def test_nothing_of_the_display_is_left_above_what_ctrl_c_leaves(tmp_path: Path) -> None:
+    ours, its = os.openpty()
+    program = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, tmp_path],
+        stdin=its, stdout=its, stderr=its, env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+    )  # fmt: skip
+    os.close(its)
+    said = b""
+    while True:
+        try:
+            said += os.read(ours, 1 << 16)
+        except OSError:
+            # Nobody writes to the terminal any more.
+            break
+    os.close(ours)
+    assert program.wait() == 0, said
+    assert "ending: what is half done" in said.decode()
+    first, second, third, *rest = screen(said.decode())
+    assert first.startswith("5/6 trials, ")
+    assert second.startswith("best score ")
+    assert third == "interrupted"
+    assert not any(rest)
 
 
 def test_before_the_first_epoch_there_is_no_best(tmp_path: Path) -> None:

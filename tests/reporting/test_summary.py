@@ -96,7 +96,7 @@ def test_published_figures_are_left_out_where_they_cannot_be_compared(tmp_path: 
 def test_how_the_trials_ended_and_how_busy_the_slots_were(tmp_path: Path) -> None:
     results = make_search(tmp_path)
     states = "6 trials (1 running, 3 completed, 1 diverged, 1 failed)"
-    line = f"{states}, {len(results.epochs)} epochs in 5:00 min; slots 97% busy"
+    line = f"{states}, {len(results.epochs)} epochs in 5:00 min; slots 97 % busy"
     assert line in " ".join(summary_of(results).split())
     values = results.record.model_dump() | {"utilisation": None, "utilisation_while_trials_wait": None}
     SearchRecord.model_validate(values).write(results.paths)

@@ -18,6 +18,7 @@ from tests.store.test_leftovers import a_row, ended_before_its_first_trial
 from tune_fmnist import search
 from tune_fmnist.base.errors import FailedError, InputError
 from tune_fmnist.base.vocabulary import FAILED
+from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.store import tables
 from tune_fmnist.store.lock import only_writer
 from tune_fmnist.store.paths import SearchPaths
@@ -29,7 +30,7 @@ from tune_fmnist.workflow.session import Session, check_outcome, open_new
 def opened(results: Path, **options: object) -> Session:
     """Open a search of the name x, and leave it before it has written anything."""
     given = Options.of(model="ann", name="x", results_dir=results, limit_train=100, **options)
-    with open_new(given, "a command", Console(file=io.StringIO())) as session:
+    with open_new(given, "a command", Screen.of(Console(file=io.StringIO()))) as session:
         return session
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from tests.fake_search import make_search
 from tests.records import STARTED, make_record
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.store.lock import only_writer
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord
@@ -22,8 +23,8 @@ from tune_fmnist.workflow.options import Options
 from tune_fmnist.workflow.session import begins, open_existing, open_resumed
 
 
-def quiet() -> Console:
-    return Console(file=io.StringIO())
+def quiet() -> Screen:
+    return Screen.of(Console(file=io.StringIO()))
 
 
 @pytest.mark.parametrize("command", ["resume", "retrain"])

@@ -17,6 +17,7 @@ _HEARD: Final = b"\r\nending: what is half done is finished first; Ctrl-C again 
 
 _NUMBERS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _asked = threading.Event()
+_told = False
 _waits = False
 """Whether a block of ``obeyed_between_steps`` is running."""
 
@@ -54,10 +55,12 @@ def _note(number: int, frame: Any) -> None:
     _handle(signal.SIG_DFL)
     # A terminal that closes may send it more than once, and a system that shuts down right after SIGTERM.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    global _told
     _asked.set()
     if number == signal.SIGINT and os.isatty(2):
         # Not by print, in the middle of whose work the signal may have come.
         os.write(2, _HEARD)
+        _told = True
 
 
 @contextmanager
@@ -73,12 +76,13 @@ def obeyed_between_steps() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: the block has ended with a signal that nobody asked for.
     """
-    global _waits
+    global _told, _waits
     if _waits or threading.current_thread() is not threading.main_thread():
         # Only the main thread may set handlers; a caller elsewhere keeps its own.
         yield
         return
     _asked.clear()
+    _told = False
     _waits, before = True, _handle(_note)
     try:
         yield
@@ -88,6 +92,16 @@ def obeyed_between_steps() -> Iterator[None]:
             signal.signal(number, handler)
         _waits = False
         _asked.clear()
+
+
+def asked() -> bool:
+    """Return whether a signal has come that ``check`` will raise for."""
+    return _asked.is_set()
+
+
+def lines_told() -> int:
+    """Return how many lines below the cursor the answer to Ctrl-C has taken; 0 if there was none."""
+    return _HEARD.count(b"\n") if _told else 0
 
 
 def check() -> None:

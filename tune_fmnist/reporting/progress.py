@@ -9,12 +9,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
+from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
-from tune_fmnist.base.vocabulary import RUNNING, STATUSES
+from tune_fmnist.base import signals
+from tune_fmnist.base.vocabulary import PAUSED, RUNNING, STATUSES, STOPPED
 from tune_fmnist.reporting.wording import DASH, duration, percent, settings
 
 if TYPE_CHECKING:
@@ -24,27 +27,13 @@ _REFRESH_SECONDS = 0.25
 _RUNNING_SHOWN = 8
 
 
-def console() -> Console:
-    """Return the console of a command; where there is no terminal, its lines are plain."""
-    # Names and paths may hold square brackets, which are no markup here.
-    out = _Console(highlight=False, markup=False)
-    out.soft_wrap = not out.is_terminal
-    return out
-
-
-class _Console(Console):
-    """A console whose reader may go: a search goes on in silence, where Rich would end the process."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-
-
 class _Display:
     """Draws a renderable in place on a terminal, a few times a second; says lines, with the time, elsewhere."""
 
     def __init__(self, out: Console) -> None:
         self._console = out
-        self._in_place = out.is_terminal and not out.is_dumb_terminal
+        # A display that nobody sees would swallow the warnings of others as well.
+        self._in_place = out.is_terminal and not out.is_dumb_terminal and not out.quiet
         self._began = time.monotonic()
         self._drawn = 0.0
         self._live: Live | None = None
@@ -57,9 +46,14 @@ class _Display:
             return
         try:
             with Live(console=self._console, auto_refresh=False, transient=True) as self._live:
-                yield
+                try:
+                    yield
+                finally:
+                    # Back to the display's last line, from where it is taken away.
+                    for _ in range(signals.lines_told()):
+                        self._console.control(Control((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)))
         finally:
-            self._console.print(self.in_short())
+            self._console.print(self.at_last())
 
     def say(self, text: str) -> None:
         """Say what has happened, where it is not seen in place."""
@@ -68,7 +62,7 @@ class _Display:
 
     def draw(self) -> None:
         """Draw the present state, if it is time."""
-        if self._live is not None and time.monotonic() - self._drawn >= _REFRESH_SECONDS:
+        if self._live is not None and not signals.asked() and time.monotonic() - self._drawn >= _REFRESH_SECONDS:
             self._live.update(self.render(), refresh=True)
             self._drawn = time.monotonic()
 
@@ -79,6 +73,10 @@ class _Display:
     def in_short(self) -> str:
         """Return in a line how far it has come."""
         raise NotImplementedError
+
+    def at_last(self) -> str:
+        """Return what is left of the display on a terminal."""
+        return self.in_short()
 
 
 class SearchDisplay(_Display):
@@ -98,17 +96,26 @@ class SearchDisplay(_Display):
         super().__init__(out)
         self._tables, self._trials, self._slots, self._time_budget = tables, trials, max(1, slots), time_budget
         self._epochs_before = tables.epochs
+        self._waited: set[int] = set()
 
     def step(self, ended: int | None) -> None:
-        """Draw; say that trial ``ended`` has ended where there is no terminal."""
+        """Draw; say that trial ``ended`` has ended or waits, where there is no terminal."""
         if ended is not None:
             trial = self._tables.trials[ended]
-            self.say(f"trial {ended} {trial['status']} ({trial['reason']}); {self.in_short()}")
+            # Of one that has waited to the end of the search there is nothing new to say.
+            if trial["status"] != STOPPED or ended not in self._waited:
+                self.say(f"trial {ended} {trial['status']} ({trial['reason']}); {self.in_short()}")
+            if trial["status"] == PAUSED:
+                self._waited.add(ended)
         self.draw()
 
     def in_short(self) -> str:
         """Return the counts and the best trial."""
         return f"{self._progress()}; {self._best()}"
+
+    def at_last(self) -> str:
+        """Return the same in two lines of at most 80 columns."""
+        return f"{self._progress()}\n{self._best()}"
 
     def render(self) -> RenderableType:
         """Return the display: a bar, counts, the best trial and the running ones; at most 80 columns wide."""
@@ -146,7 +153,7 @@ class SearchDisplay(_Display):
         Both are of all trials, also of those before an interruption.
         """
         running, epochs = self._tables.running, self._tables.epochs
-        if not ended or not epochs:
+        if not ended or not epochs or ended == self._trials:
             return None
         each = max(1.0, (epochs - sum(trial["epochs"] for trial in running)) / ended)
         to_come = max(0, self._trials - ended - len(running)) * each
@@ -180,6 +187,11 @@ class TaskDisplay(_Display):
         super().__init__(out)
         self._what, self._expected, self._slots = what, expected, slots
         self._done: list[float] = []
+
+    @property
+    def ended(self) -> int:
+        """How many have ended."""
+        return len(self._done)
 
     def step(self, expected: float, said: str) -> None:
         """Count one that has ended, of which so many seconds were expected; say it where there is no terminal."""

@@ -33,11 +33,11 @@ from tune_fmnist.reporting.wording import (
 def print_summary(results: Results, out: Console) -> None:
     """Print what a search found, on one screen of 80 columns."""
     retrained, confirmed = Retrained.of(results), Confirmed.of(results)
-    out.print()
     if retrained is not None:
         out.print(verdicts.answer(retrained, results.dataset_title))
         out.print()
     out.print(_table(results, retrained))
+    out.print()
     out.print(f"baseline: {baseline_source(results.record)}")
     mean = "mean score of the confirmations. " if confirmed else ""
     out.print(f"validation: {mean}{score_definition(results.record)}")
@@ -113,9 +113,9 @@ def _trials(results: Results) -> str:
     line = f"{counted(len(results.trials), 'trial')} ({states(results.trials)}), "
     line += f"{counted(len(results.epochs), 'epoch')} in {duration(record.search_seconds)}"
     if record.utilisation is not None:
-        line += f"; slots {record.utilisation:.0%} busy"
+        line += f"; slots {percent(record.utilisation, 0)} busy"
     if record.utilisation_while_trials_wait is not None:
-        line += f", {record.utilisation_while_trials_wait:.0%} while trials waited"
+        line += f", {percent(record.utilisation_while_trials_wait, 0)} while trials waited"
     return line
 
 

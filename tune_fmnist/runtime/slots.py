@@ -33,7 +33,8 @@ class Placement(NamedTuple):
     def __str__(self) -> str:
         gpu = f" and {self.gpus:g} GPU" if self.gpus else ""
         nodes = f" on {self.nodes} nodes" if self.nodes > 1 else ""
-        return f"{self.slots} slots of {self.cpus:g} CPU{gpu}{nodes}"
+        slots = "1 slot" if self.slots == 1 else f"{self.slots} slots"
+        return f"{slots} of {self.cpus:g} CPU{gpu}{nodes}"
 
 
 class Slots:

@@ -88,6 +88,8 @@ def run_trials(
     *,
     slots: Slots | None = None,
     on_step: Callable[[int | None], None],
+    on_start: Callable[[TrialJob], None] = lambda job: None,
+    on_epoch: Callable[[int, EpochResult], None] = lambda number, result: None,
 ) -> None:
     """Run trials until the searcher has no more or the time is up; their rows are in ``tables`` when this returns.
 
@@ -102,10 +104,12 @@ def run_trials(
         limits: when to end.
         slots: how many run at once; those of the placement, on a cluster of this process's own, if None.
         on_step: called at least ten times a second with None, and with a trial's number when it has ended.
+        on_start: called with each trial that begins or goes on, when its row is in ``tables``.
+        on_epoch: called once for each epoch, with its trial's number, when its row is in ``tables``.
     """
     slots = slots or Slots(placement, joined=False)
     limiter = ConcurrencyLimiter(searcher, slots.wanted)
-    watcher = _Watcher(searcher, tables, audit, rungs, on_step, limits.timeout, slots, limiter)
+    watcher = _Watcher(searcher, tables, audit, rungs, on_step, on_start, on_epoch, limits.timeout, slots, limiter)
     with tempfile.TemporaryDirectory(prefix="tune_fmnist-") as scratch, ray_private.resilient_controller():
         try:
             tune.run(
@@ -129,6 +133,7 @@ def run_trials(
             )
             for trial in tables.unfinished:
                 tables.end(trial["number"], None if trial["number"] in rungs.waiting else limits.used_up)
+                on_step(trial["number"])
             searcher.finish(limits.used_up)
         finally:
             tables.publish(now=True)
@@ -148,6 +153,8 @@ class _Watcher(tune.Callback):
     audit: Audit
     rungs: Rungs
     on_step: Callable[[int | None], None]
+    on_start: Callable[[TrialJob], None]
+    on_epoch: Callable[[int, EpochResult], None]
     timeout: float | None
     slots: Slots
     limiter: ConcurrencyLimiter
@@ -163,6 +170,7 @@ class _Watcher(tune.Callback):
         self.killed.discard(job.number)
         self.tables.start(job)
         self._note_audit(job.number)
+        self.on_start(job)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -170,9 +178,12 @@ class _Watcher(tune.Callback):
         number, epoch = _job(trial).number, result[RESULT]
         self.told[number] = time.monotonic()
         self._warn(number, epoch)
+        is_new = epoch.epoch > self.tables.trials[number]["epochs"]
         self.tables.add(number, epoch)
         # Ray has asked the scheduler before.
         self._note_audit(number)
+        if is_new:
+            self.on_epoch(number, epoch)
 
     def _note_audit(self, number: int) -> None:
         if number in self.audit.stopped_at:
@@ -204,6 +215,7 @@ class _Watcher(tune.Callback):
         job = _job(trial)
         if job.number not in self.tables.trials:
             self.tables.start(job)
+            self.on_start(job)
         reason = self._reason(trial)
         # A search's journal is written before its tables.
         self.searcher.fail(job.number, reason)

@@ -12,8 +12,9 @@ from tune_fmnist.base.importing import code_of
 from tune_fmnist.base.vocabulary import DIVERGED
 from tune_fmnist.models.config import baseline
 from tune_fmnist.models.own import network_of
+from tune_fmnist.reporting import events
 from tune_fmnist.reporting.progress import SearchDisplay, TaskDisplay
-from tune_fmnist.reporting.wording import configuration_name, percent
+from tune_fmnist.reporting.wording import configuration_name, counted, percent
 from tune_fmnist.runtime import gpu_sharing
 from tune_fmnist.runtime.confirmations import run_confirmations
 from tune_fmnist.runtime.nodes import check_code, check_storage
@@ -98,7 +99,7 @@ def _place(session: Session, *, wait: bool = False) -> Placement:
         gpus = 1 / measured.trials
     placement = place(options.cpus_per_trial, gpus, options.max_concurrent, wait=wait)
     record.placement = PlacementRecord(**placement._asdict())
-    session.out.print(f"Ray: {placement}")
+    session.screen.progress.print(f"Ray: {placement}")
     return placement
 
 
@@ -121,15 +122,20 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
         epochs=trials.reported(),
     )
     if searcher.rebuilt:
-        session.out.print(searcher.rebuilt)
+        session.screen.warnings.print(searcher.rebuilt)
     scheduler = make_scheduler(record.scheduler, record.max_epochs, audit, rungs)
     if options.resume:
         scheduler.resume(trials.reported())
-    display = SearchDisplay(session.out, trials, trials=record.trials, slots=slots.now, time_budget=options.time_budget)
+    out = session.screen.progress
+    display = SearchDisplay(out, trials, trials=record.trials, slots=slots.now, time_budget=options.time_budget)
     checkpoints = mirror.checkpoints if mirror else Folder.at(str(paths.checkpoints))
+
+    told = events.TrialEvents(trials, record.trials, session.screen.tell)
 
     def step(ended: int | None) -> None:
         display.step(ended)
+        if ended is not None:
+            told.ended(ended)
         if mirror:
             mirror.check()
 
@@ -147,6 +153,8 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
                 Limits(options.time_budget, options.trial_timeout),
                 slots=slots,
                 on_step=step,
+                on_start=told.started,
+                on_epoch=told.epoch,
             )
     finally:
         before = record.slot_seconds
@@ -163,15 +171,17 @@ def _run_confirmations(session: Session, plan: RetrainPlan, placement: Placement
     pending = table.pending
     if not pending:
         return
-    configurations = len({job.key[0] for job in pending})
-    session.out.print(f"confirming {configurations} configurations, {len(pending)} trainings with other seeds in all")
+    configurations = counted(len({job.key[0] for job in pending}), "configuration")
+    out = session.screen.progress
+    out.print(f"confirming {configurations}, {counted(len(pending), 'training')} with other seeds in all")
     expected = [job.expected_seconds for job in pending]
-    display = TaskDisplay(session.out, "confirmations", expected, max(1, slots.now))
+    display = TaskDisplay(out, "confirmations", expected, max(1, slots.now))
 
     def step(job: ConfirmationJob | None, result: ConfirmationResult | None) -> None:
         if job is not None and result is not None:
             score = "diverged" if result.status == DIVERGED else f"score {percent(result.score)}"
             display.step(job.expected_seconds, f"confirmed trial {job.number}, seed {job.seed}: {score}")
+            session.screen.tell(events.confirmation(job, result, display.ended, len(pending)))
         display.draw()
         if session.mirror:
             session.mirror.check()
@@ -191,17 +201,18 @@ def _run_retrains(session: Session, plan: RetrainPlan, placement: Placement, slo
     pending = retrains.pending
     if not pending:
         return
-    configurations = len({job.key[0] for job in pending})
-    images = f"{len(session.images.labels):,} images"
-    session.out.print(f"retraining {configurations} configurations on {images}, {len(pending)} retrains in all")
+    configurations = counted(len({job.key[0] for job in pending}), "configuration")
+    images, out = f"{len(session.images.labels):,} images", session.screen.progress
+    out.print(f"retraining {configurations} on {images}, {counted(len(pending), 'retrain')} in all")
     expected = [job.expected_seconds for job in pending]
-    display = TaskDisplay(session.out, "retrains", expected, max(1, slots.now))
+    display = TaskDisplay(out, "retrains", expected, max(1, slots.now))
 
     def step(job: RetrainJob | None, result: RetrainResult | None) -> None:
         if job is not None and result is not None:
             name = configuration_name(job.rank, is_baseline=job.is_baseline, is_start=job.is_start)
             said = f"retrained {name}, seed {job.seed}: test accuracy {percent(result.test_accuracy)}"
             display.step(job.expected_seconds, said)
+            session.screen.tell(events.retrain(job, result, display.ended, len(pending)))
         display.draw()
         if session.mirror:
             session.mirror.check()

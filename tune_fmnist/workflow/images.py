@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from tune_fmnist import data
 from tune_fmnist.base.datasets import FASHION_MNIST, KNOWN
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.data.own import OPTION, hash_of
 from tune_fmnist.models.config import baseline
 from tune_fmnist.models.own import OwnConfig
+from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.store.record import SearchRecord
 from tune_fmnist.workflow.options import Options
 
 
-def images_of(options: Options, limit: int | None, seed: int, out: Console) -> tuple[data.Source, data.Images]:
+def images_of(options: Options, limit: int | None, seed: int, screen: Screen) -> tuple[data.Source, data.Images]:
     """Return where the images of a new search are, and all or ``limit`` of its training images.
 
     Raises:
         InputError: they are not there, cannot be read, or cannot be searched.
     """
-    source = data.locate(options.dataset or FASHION_MNIST.name, options.data_root, out.print)
+    source = data.locate(options.dataset or FASHION_MNIST.name, options.data_root, screen.progress.print)
     return source, data.limited(source.read_training(), limit, seed)
 
 
 def same_images(
-    options: Options, record: SearchRecord, file: Path, out: Console
+    options: Options, record: SearchRecord, file: Path, screen: Screen
 ) -> tuple[data.Source, data.Images, data.Split]:
     """Return the images that a recorded search ran on, of whose dataset the options must name what is the user's own.
 
@@ -35,12 +34,12 @@ def same_images(
         options: what is asked for now.
         record: of the search.
         file: where the record lies.
-        out: where progress goes.
+        screen: where progress goes.
 
     Raises:
         InputError: the options name another dataset or none, or the images are others now.
     """
-    source = _same_source(options, record, file, out)
+    source = _same_source(options, record, file, screen)
     images = data.limited(source.read_training(), record.limit_train, record.images_seed)
     split = data.split(images, record.images_seed)
     if split.hash != record.split_hash:
@@ -85,7 +84,7 @@ def try_network(model: str, split: data.Split) -> None:
         first_step.check(config, split.train)
 
 
-def _same_source(options: Options, record: SearchRecord, file: Path, out: Console) -> data.Source:
+def _same_source(options: Options, record: SearchRecord, file: Path, screen: Screen) -> data.Source:
     given = options.dataset
     if given is None and record.has_own_images:
         what = f"missing: the search is one on {record.dataset}, which is the user's own"
@@ -93,7 +92,7 @@ def _same_source(options: Options, record: SearchRecord, file: Path, out: Consol
     dataset = given or record.dataset
     if dataset != record.dataset and (dataset in KNOWN or not record.has_own_images):
         raise _contradiction(dataset, record, file)
-    source = data.locate(dataset, options.data_root, out.print)
+    source = data.locate(dataset, options.data_root, screen.progress.print)
     if source.dataset != record.dataset:
         raise _contradiction(source.dataset, record, file)
     return source

@@ -12,12 +12,12 @@ from rich.console import Console
 from tune_fmnist.base.vocabulary import UNFINISHED
 from tune_fmnist.data import source
 from tune_fmnist.models.own import name_given
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.store import tables
 from tune_fmnist.store.record import RetrainPlan
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options, python_names
-from tune_fmnist.workflow.session import Session, open_existing, present, something_is_pending
+from tune_fmnist.workflow.session import Session, open_existing, present, something_is_pending, tell_start
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,7 @@ def retrain(
         cpus_per_trial: CPUs of one confirmation or retrain [1].
         gpus_per_trial: GPUs of one, or a share of one.
         address: of a running Ray cluster [start one here].
-        out: where progress goes [the standard output].
+        out: where progress and summary go [the standard error, and the standard output].
 
     Raises:
         InputError: the folder is no search, or the data is not what was searched on.
@@ -69,12 +69,12 @@ def retrain(
             gpus_per_trial=gpus_per_trial,
             address=address,
         )
-        return run(Path(folder), options, out or console())
+        return run(Path(folder), options, Screen.of(out))
 
 
-def run(folder: Path, options: Options, out: Console) -> Results:
+def run(folder: Path, options: Options, screen: Screen) -> Results:
     """Retrain as ``retrain`` does, with checked options; ``top_k`` and ``retrain_seeds`` are among them."""
-    with open_existing(folder, options, out) as session:
+    with open_existing(folder, options, screen) as session:
         _run(session)
         return present(session)
 
@@ -89,6 +89,7 @@ def _run(session: Session) -> None:
         confirm=options.confirm or 0,
     )
     pending = something_is_pending(session, plan)
+    tell_start(session, "retrain", resumed=True)
     if session.mirror:
         # Who has the search on another machine sees by this that the storage is newer.
         record.resume(TrialTables(session.paths, record).last_report, searches=False)

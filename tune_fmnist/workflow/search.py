@@ -20,7 +20,8 @@ from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
 from tune_fmnist.data import source
 from tune_fmnist.models.own import name_given
-from tune_fmnist.reporting.progress import console
+from tune_fmnist.reporting.events import Interrupted
+from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.store.confirmation_table import read_confirmations
 from tune_fmnist.store.record import SearchRecord
 from tune_fmnist.store.retrain_tables import read_tables
@@ -36,6 +37,7 @@ from tune_fmnist.workflow.session import (
     present,
     record_utilisation,
     something_is_pending,
+    tell_start,
 )
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ def search(
         retrain: whether to confirm, retrain and test the best ones [True].
         limit_train: train and validate on so many images only.
         resume: go on with the search ``name``; with a ``model``, begin it if there is none.
-        out: where progress goes [the standard output].
+        out: where progress and summary go [the standard error, and the standard output].
 
     Raises:
         InputError: a parameter, the space, the data or the results folder cannot be used.
@@ -153,17 +155,16 @@ def search(
             limit_train=limit_train,
             resume=resume,
         )
-        return run(
-            options, provenance.call("search", options.model_dump(mode="json", exclude_defaults=True)), out or console()
-        )
+        command = provenance.call("search", options.model_dump(mode="json", exclude_defaults=True))
+        return run(options, command, Screen.of(out))
 
 
-def run(options: Options, command: str, out: Console) -> Results:
+def run(options: Options, command: str, screen: Screen) -> Results:
     """Search as ``search`` does, with checked options; ``command`` is what the record says of how it was started."""
     if options.resume and begins(options):
         # So that a job that may be started again is one command.
         options = options.model_copy(update={"resume": False})
-    opened = open_resumed(options, out) if options.resume else open_new(options, command, out)
+    opened = open_resumed(options, screen) if options.resume else open_new(options, command, screen)
     try:
         with opened as session:
             return _run(session)
@@ -218,24 +219,26 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
     record.versions, record.hardware = provenance.versions(), provenance.hardware()
     record.git_commit = provenance.git_commit()
     record.write(session.paths)
-    session.out.print(
+    tell_start(session, "search", resumed=resumes)
+    say = session.screen.progress.print
+    say(
         f"{'resuming' if resumes else 'search'} {record.name}: {record.trials} trials of up to "
         f"{record.max_epochs} epochs, {record.searcher.name} and {record.scheduler.name}, seed {record.seed}"
     )
     if record.is_own and not resumes and session.options.space is None:
-        session.out.print("searched, by the signature; change it with --space FILE, a file that begins so:")
-        session.out.print(to_toml(session.space), markup=False, highlight=False, soft_wrap=True)
+        say("searched, by the signature; change it with --space FILE, a file that begins so:")
+        say(to_toml(session.space), markup=False, highlight=False, soft_wrap=True)
     searched = record.trials - 1 - len(session.space.start)
     searcher = record.searcher
     if searcher.name in ("tpe", "gp") and searched + 1 <= searcher.n_startup_trials:
         what = f"{searcher.name} draws by its model once {searcher.n_startup_trials} trials have told an epoch"
-        session.out.print(f"{what}: with {record.trials} trials, all are drawn at random")
+        session.screen.warnings.print(f"{what}: with {record.trials} trials, all are drawn at random")
     channels, height, width = record.input_shape
     form = f"{height} x {width}" + (f" x {channels}" if channels > 1 else "")
     sizes = f"{record.train_size:,} training and {record.validation_size:,} validation images"
     if record.has_own_images:
         sizes += f" of {form} pixels, {len(record.classes):,} classes"
-    session.out.print(f"{sizes} ({session.source.origin})")
+    say(f"{sizes} ({session.source.origin})")
 
 
 def _compute(session: Session, trials: TrialTables, left: int, began: float) -> None:
@@ -257,11 +260,16 @@ def _compute(session: Session, trials: TrialTables, left: int, began: float) -> 
 
 def _say_how_to_resume(session: Session, trials: TrialTables) -> None:
     folder = session.paths.folder
-    session.out.print(
-        f"interrupted; the tables in {folder} hold {len(trials.trials)} trials and {trials.epochs} epochs"
-    )
+    record, say = session.record, session.screen.warnings.print
+    again = _to_resume(folder, record)
+    say(f"interrupted; the tables in {folder} hold {len(trials.trials)} trials and {trials.epochs} epochs")
     # Without line ends of its own, what is longer than the screen can be copied whole.
-    session.out.print(f"next: {_to_resume(folder, session.record)}", soft_wrap=True)
+    say(f"next: {again}", soft_wrap=True)
+    session.screen.tell(
+        Interrupted(
+            name=record.name, folder=folder.absolute(), trials=len(trials.trials), epochs=trials.epochs, resume=again
+        )
+    )
 
 
 def _to_resume(folder: Path, record: SearchRecord) -> str:

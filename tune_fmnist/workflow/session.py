@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from textwrap import shorten
-
-from rich.console import Console
+from typing import Literal
 
 from tune_fmnist import data
 from tune_fmnist.base import signals
@@ -20,7 +19,9 @@ from tune_fmnist.base.errors import FailedError, InputError
 from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import FAILED
 from tune_fmnist.data.source import class_names
+from tune_fmnist.reporting.events import Started
 from tune_fmnist.reporting.results import Results
+from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.reporting.utilisation import utilisation
 from tune_fmnist.runtime import preflight
 from tune_fmnist.store import tables
@@ -52,7 +53,7 @@ class Session:
         source: where its images were found.
         images: all of its training images.
         split: the same, divided into training and validation.
-        out: where progress goes.
+        screen: where its words go.
     """
 
     options: Options
@@ -63,17 +64,17 @@ class Session:
     source: data.Source
     images: data.Images
     split: data.Split
-    out: Console
+    screen: Screen
 
 
 @contextmanager
-def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
+def open_new(options: Options, command: str, screen: Screen) -> Iterator[Session]:
     """Open a new search in a folder that is made for it.
 
     Args:
         options: what is asked for.
         command: what the record says about how the search was started.
-        out: where progress goes.
+        screen: where its words go.
 
     Raises:
         InputError: an option, the space, the data, the folder or the storage cannot be used.
@@ -90,7 +91,7 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
         if mirror and mirror.exists():
             what, hint = f"{name!r} exists already", "use another, or --resume"
             raise InputError(what, file=str(mirror.folder), key="--name", hint=hint)
-        source, images = images_of(options, settings.limit_train, settings.images_seed, out)
+        source, images = images_of(options, settings.limit_train, settings.images_seed, screen)
         split = data.split(images, settings.images_seed)
         try_network(settings.model, split)
         # The test set is proven now, for it is read only when the search is over.
@@ -119,7 +120,7 @@ def open_new(options: Options, command: str, out: Console) -> Iterator[Session]:
             scored_epochs=SCORED_EPOCHS,
             storage=str(mirror.storage) if mirror else None,
         )
-        yield Session(options, record, space, paths, mirror, source, images, split, out)
+        yield Session(options, record, space, paths, mirror, source, images, split, screen)
 
 
 def begins(options: Options) -> bool:
@@ -136,7 +137,7 @@ def begins(options: Options) -> bool:
 
 
 @contextmanager
-def open_resumed(options: Options, out: Console) -> Iterator[Session]:
+def open_resumed(options: Options, screen: Screen) -> Iterator[Session]:
     """Open a search that was interrupted or finished, to go on with it.
 
     Raises:
@@ -157,15 +158,15 @@ def open_resumed(options: Options, out: Console) -> Iterator[Session]:
         record = SearchRecord.read(paths)
         space = resume_settings(options, record, paths.search)
         record.storage = str(mirror.storage) if mirror else None
-        source, images, split = same_images(options, record, paths.search, out)
+        source, images, split = same_images(options, record, paths.search, screen)
         try_network(record.model, split)
         if record.retrain_plan.wanted:
             prove_test(source, images, record, paths.search)
-        yield Session(options, record, space, paths, mirror, source, images, split, out)
+        yield Session(options, record, space, paths, mirror, source, images, split, screen)
 
 
 @contextmanager
-def open_existing(folder: Path, options: Options, out: Console) -> Iterator[Session]:
+def open_existing(folder: Path, options: Options, screen: Screen) -> Iterator[Session]:
     """Open a search in its folder, and on its storage if it has one, to retrain its best configurations.
 
     Raises:
@@ -182,10 +183,10 @@ def open_existing(folder: Path, options: Options, out: Console) -> Iterator[Sess
         # Whoever held it until now may have changed it.
         record = SearchRecord.read(paths)
         space = recorded_space(options, record, paths.search)
-        source, images, split = same_images(options, record, paths.search, out)
+        source, images, split = same_images(options, record, paths.search, screen)
         try_network(record.model, split)
         prove_test(source, images, record, paths.search)
-        yield Session(options, record, space, paths, mirror, source, images, split, out)
+        yield Session(options, record, space, paths, mirror, source, images, split, screen)
 
 
 def _mirror(storage: str | None, paths: SearchPaths, name: str | None = None) -> Mirror | None:
@@ -221,6 +222,27 @@ def _create(paths: SearchPaths) -> None:
 def _taken(paths: SearchPaths) -> InputError:
     what, hint = f"{paths.folder.name!r} exists already", "use another, or --resume"
     return InputError(what, file=paths.folder, key="--name", hint=hint)
+
+
+def tell_start(session: Session, command: Literal["search", "retrain"], *, resumed: bool) -> None:
+    """Tell the event that a command begins."""
+    record = session.record
+    session.screen.tell(
+        Started(
+            command=command,
+            name=record.name,
+            folder=session.paths.folder.absolute(),
+            search_id=record.search_id,
+            resumed=resumed,
+            model=record.model,
+            dataset=record.dataset,
+            trials=record.trials,
+            max_epochs=record.max_epochs,
+            searcher=record.searcher.name,
+            scheduler=record.scheduler.name,
+            seed=record.seed,
+        )
+    )
 
 
 def check_outcome(trials: TrialTables, paths: SearchPaths) -> None:
@@ -277,12 +299,16 @@ def record_utilisation(session: Session) -> None:
 
 
 def present(session: Session) -> Results:
-    """Write the search's page, print the closing summary, and return the results."""
+    """Write the search's page, print the closing summary or tell it, and return the results."""
     # Matplotlib and SciPy take a second to import, which the first trial need not wait for.
-    from tune_fmnist.reporting import page, summary
+    from tune_fmnist.reporting import answer, page, summary
 
-    session.out.print("writing the page")
+    session.screen.progress.print("writing the page")
     page.write_page(session.paths.folder)
     results = Results(session.paths)
-    summary.print_summary(results, session.out)
+    if session.screen.tells_events:
+        session.screen.tell(answer.finished(results))
+    else:
+        session.screen.progress.print()
+        summary.print_summary(results, session.screen.result)
     return results
