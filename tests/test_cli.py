@@ -191,7 +191,7 @@ printf '%%s\\n' "${COMPREPLY[@]}"
     [
         (["re"], ["report", "retrain"]),
         (["search", "--retrain"], ["--retrain", "--retrain-seeds"]),
-        (["search", "--scheduler", ""], ["asha", "fifo"]),
+        (["search", "--scheduler", ""], ["asha", "fifo", "promotion"]),
         (["search", "--resume", "--name", "n"], ["newer", "night"]),
         (["show", "ni"], ["night"]),
         (["doctor", "--results-dir", "elsewhere", ""], ["other"]),
