@@ -12,7 +12,8 @@ from tune_fmnist.completion import folders
 from tune_fmnist.reporting.screen import console
 
 EXAMPLES: Final = """\
-results/ann results/night"""
+results/ann results/night
+results/ann results/night --page both.html"""
 """What may be typed after the command, one example per line."""
 
 
@@ -21,13 +22,19 @@ def main(
         list[Path],
         typer.Argument(metavar="FOLDER...", help="the folders of two searches or more", autocompletion=folders),
     ],
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="also write all of it, with pictures, as a page in HTML")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Compare searches: what each found, whether their best differ by more than chance, and how they were made."""
     # SciPy and pandas take a second to import, for which --help need not wait.
     from tune_fmnist.reporting import comparison
 
-    comparison.print_comparison(comparison.compare_searches(folders), console())
+    found, out = comparison.compare_searches(folders), console()
+    comparison.print_comparison(found, out)
+    if page is not None:
+        out.print(f"page: {found.write_page(page)}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page in a browser: drawn, quiet, offline, answering the pointer, sorted; on a phone, by night, on paper."""
+"""The pages in a browser: drawn, quiet, offline, answering the pointer, sorted; on a phone, by night, on paper."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tests.fake_search import add_confirmations, add_retrains, begin_with_start, edit_trials, make_search
+from tune_fmnist.reporting.comparison import compare_searches
 from tune_fmnist.reporting.page import page_of
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import tables
@@ -104,7 +105,7 @@ def many(folder: Path) -> Results:
 
 
 class Pages:
-    """One page of each kind of search, made when it is first read."""
+    """One page of each kind of search, and one that compares two, made when it is first read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -112,6 +113,9 @@ class Pages:
 
     def __getitem__(self, name: str) -> Path:
         kinds = {"tested": finished, "running": running, "failed": failed, "own": of_an_own_model, "many": many}
+        if name == "compared" and name not in self.written:
+            both = [self["tested"].parent, self["own"].parent, self["running"].parent]
+            self.written[name] = compare_searches(both).write_page(self.folder / "compared.html")
         if name not in self.written:
             self.written[name] = written(kinds[name](self.folder / name))
         return self.written[name]
@@ -145,7 +149,10 @@ class Reader:
 
 @pytest.mark.parametrize(
     ("name", "screen"),
-    [*((name, WIDE) for name in ("tested", "running", "failed", "own", "many")), ("tested", PHONE), ("own", PHONE)],
+    [
+        *((name, WIDE) for name in ("tested", "running", "failed", "own", "many", "compared")),
+        *((name, PHONE) for name in ("tested", "own", "compared")),
+    ],
 )
 def test_a_page_is_drawn_whole_and_offline(browser: Any, pages: Pages, name: str, screen: dict[str, int]) -> None:
     reader = Reader(browser, pages[name], viewport=screen)
@@ -167,8 +174,9 @@ def test_a_page_is_drawn_whole_and_offline(browser: Any, pages: Pages, name: str
     reader.page.context.close()
 
 
-def test_every_figure_answers_the_pointer(browser: Any, pages: Pages) -> None:
-    reader = Reader(browser, pages["tested"], viewport=WIDE)
+@pytest.mark.parametrize("name", ["tested", "compared"])
+def test_every_figure_answers_the_pointer(browser: Any, pages: Pages, name: str) -> None:
+    reader = Reader(browser, pages[name], viewport=WIDE)
     for chart in reader.charts():
         chart.scroll_into_view_if_needed()
         told = False
@@ -258,7 +266,7 @@ def test_the_night_is_dark_and_paper_is_white(browser: Any, pages: Pages) -> Non
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["tested", "own"])
+@pytest.mark.parametrize("name", ["tested", "own", "compared"])
 def test_nothing_keeps_anyone_out(browser: Any, pages: Pages, name: str, scheme: str) -> None:
     reader = Reader(browser, pages[name], viewport=PHONE, color_scheme=scheme)
     found = axe.Axe().run(reader.page).response["violations"]

@@ -12,9 +12,9 @@ from tests.fake_search import add_retrains, make_search
 from tune_fmnist import compare
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.reporting import comparison
-from tune_fmnist.reporting.progress import console
 from tune_fmnist.reporting.results import open_search, rows_of
 from tune_fmnist.reporting.retrained import Retrained
+from tune_fmnist.reporting.screen import console
 
 
 def test_the_first_ranks_are_compared_on_the_same_test_images(tmp_path: Path) -> None:
@@ -32,6 +32,14 @@ def test_the_first_ranks_are_compared_on_the_same_test_images(tmp_path: Path) ->
     assert found.findings[1].endswith("p < 0.001): more than chance.")
     low, high = map(float, re.findall(r"interval ([\d.]+) to ([\d.]+)", found.findings[1])[0])
     assert low < points < high
+    page = found.write_page(tmp_path / "both.html").read_text()
+    assert "<title>poor and good</title>" in page
+    for said in (*found.findings, f"{good['test'] * 100:.2f}\N{NO-BREAK SPACE}%"):
+        assert said.replace(" %", "\N{NO-BREAK SPACE}%").replace("<", "&lt;") in page.replace(
+            " %", "\N{NO-BREAK SPACE}%"
+        )
+    with pytest.raises(InputError, match="--page: folder not found; make it"):
+        found.write_page(tmp_path / "none" / "both.html")
     # A search is not better than itself, whatever the order.
     add_retrains(make_search(tmp_path / "again"), [0.9], baseline=0.0)
     assert compare([tmp_path / "good", tmp_path / "again"]).findings[1].endswith("no more than chance explains.")

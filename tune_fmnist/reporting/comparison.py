@@ -16,6 +16,11 @@ from rich.text import Text
 
 from tune_fmnist.base.datasets import title_of
 from tune_fmnist.base.errors import InputError
+from tune_fmnist.base.files import publish
+from tune_fmnist.reporting.anytime import best_so_far
+from tune_fmnist.reporting.figures.beside import Course, TestedBest, draw_courses, draw_tests
+from tune_fmnist.reporting.figures.style import Figure
+from tune_fmnist.reporting.html import rendered
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.statistics import SIGNIFICANT, Comparison, compare, correctness, holm, interval
@@ -35,11 +40,42 @@ class ComparedSearches:
             ``test`` (its mean over seeds, NaN if it is not tested), and ``low`` and ``high``, its 95 % interval.
         findings: sentences: which validation images they share, and how the first ranks differ in the test.
         differences: what differs in method and space, a line for each key: key, then each search's value in words.
+        courses: the best score of each search, trial by trial.
+        same_images: whether they validate on the same images.
     """
 
     table: pd.DataFrame
     findings: list[str]
     differences: list[tuple[str, ...]]
+    courses: list[Course]
+    same_images: bool
+
+    def write_page(self, file: Path | str) -> Path:
+        """Write all of it, with pictures, as a page that needs no network; return the page's path.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        file = Path(file)
+        if not file.parent.is_dir():
+            raise InputError("folder not found", file=file.parent, key="--page", hint="make it, or name another file")
+        rows = rows_of(self.table)
+        told = {
+            "title": f"{', '.join(row['name'] for row in rows[:-1])} and {rows[-1]['name']}",
+            "searches": rows,
+            "findings": self.findings,
+            "differences": self.differences,
+        }
+        with publish(file) as partial:
+            partial.write_text(rendered("compare.html.jinja", told, self._figures()), encoding="utf-8")
+        return file
+
+    def _figures(self) -> list[Figure]:
+        tested = [TestedBest(row["name"], row["test"], row["low"], row["high"]) for row in rows_of(self.table)]
+        tested = [one for one in tested if one.mean == one.mean]
+        begun = [course for course in self.courses if course.points]
+        drawn = [draw_tests(tested)] if tested else []
+        return [*drawn, draw_courses(begun, comparable=self.same_images)] if begun else drawn
 
 
 def compare_searches(folders: Sequence[Path | str]) -> ComparedSearches:
@@ -62,7 +98,11 @@ def compare_searches(folders: Sequence[Path | str]) -> ComparedSearches:
     rows = [_row(*one) for one in zip(names, searches, retrained, strict=True)]
     tested = [one for one in zip(names, searches, retrained, strict=True) if one[2] is not None]
     findings = [_validation(names, searches), *_tests(tested)]
-    return ComparedSearches(pd.DataFrame(rows), findings, _differences(searches))
+    courses = [
+        Course(name, best_so_far(results.trials, results.epochs)) for name, results in zip(names, searches, strict=True)
+    ]
+    same_images = len({results.record.split_hash for results in searches}) == 1
+    return ComparedSearches(pd.DataFrame(rows), findings, _differences(searches), courses, same_images)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
-
-import vl_convert
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
@@ -21,7 +15,8 @@ from tune_fmnist.base.vocabulary import DIVERGED, FAILED
 from tune_fmnist.reporting import edges, importances, stops, verdicts, wording
 from tune_fmnist.reporting.calibration import surest_mistakes
 from tune_fmnist.reporting.confirmed import Confirmed
-from tune_fmnist.reporting.figures.style import COLOURS, CONFIG, Figure
+from tune_fmnist.reporting.figures.style import Figure
+from tune_fmnist.reporting.html import rendered
 from tune_fmnist.reporting.pictures import class_accuracies, figures
 from tune_fmnist.reporting.provenance import moment, provenance
 from tune_fmnist.reporting.results import Results, rows_of
@@ -67,22 +62,7 @@ def page_of(results: Results) -> tuple[list[Figure], str]:
     retrained, confirmed = Retrained.of(results), Confirmed.of(results)
     drawn = figures(results, retrained)
     told = _of_search(results, retrained) | _of_test(results, retrained, confirmed)
-    return drawn, _environment().get_template("page.html.jinja").render(**told, **_drawn(drawn))
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": wording.percent, "points": wording.points, "p": wording.p_text}
-    environment.globals |= {"between": wording.between, "counted": wording.counted, "isnan": math.isnan}
-    environment.filters["correlation"] = lambda value: f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
-    environment.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
-    return environment
+    return drawn, rendered("page.html.jinja", told, drawn)
 
 
 def _of_search(results: Results, retrained: Retrained | None) -> dict[str, Any]:
@@ -90,8 +70,8 @@ def _of_search(results: Results, retrained: Retrained | None) -> dict[str, Any]:
     record, trials = results.record, results.trials
     return {
         "record": record,
-        "family": record.model if record.is_own else record.model.upper(),
-        "dataset": results.dataset_title,
+        "title": f"{record.name}: {record.model if record.is_own else record.model.upper()} search on "
+        f"{results.dataset_title}",
         "began": moment(record.started_at),
         "state": _state(results),
         "baseline": wording.baseline_definition(record),
@@ -101,6 +81,7 @@ def _of_search(results: Results, retrained: Retrained | None) -> dict[str, Any]:
         "counts": wording.ends(trials, results.epochs),
         "proposed": wording.proposers(trials),
         "rungs": list(zip(rung_counts(results), stops.rungs(results), strict=True)),
+        "waits": record.scheduler.name == "promotion",
         "audit": stops.told_by_audit(results),
         "edge": edges.told(edges.of_best(results, retrained)),
         "few": importances.FEWEST,
@@ -137,33 +118,6 @@ def _of_test(results: Results, retrained: Retrained | None, confirmed: Confirmed
             for wrong in surest_mistakes(retrained.predictions, SURE)
         ],
     }
-
-
-def _drawn(drawn: Sequence[Figure]) -> dict[str, Any]:
-    """Return the figures with all that draws them."""
-    datasets: dict[str, Any] = {}
-    panels = {}
-    for figure in drawn:
-        panels[figure.name], rows = figure.specifications()
-        datasets |= rows
-    return {
-        "figures": {figure.name: figure for figure in drawn},
-        "colours": COLOURS,
-        "charts": _embedded({"config": CONFIG, "datasets": datasets, "panels": panels}),
-        "library": _library(),
-    }
-
-
-@cache
-def _library() -> Markup:
-    """Return Vega, Vega-Lite and Vega-Embed as one script."""
-    return Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))  # noqa: S704
-
-
-def _embedded(content: Mapping[str, Any]) -> Markup:
-    """Return JSON that can stand in a script element, whatever its texts hold."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return Markup(text.replace("<", "\\u003c"))  # noqa: S704
 
 
 def _state(results: Results) -> str | None:
