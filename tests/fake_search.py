@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tune_fmnist.base.datasets import FASHION_MNIST
 from tune_fmnist.base.metrics import score_of
 from tune_fmnist.base.vocabulary import PUBLISHED, ModelName
+from tune_fmnist.data.thumbnails import thumbnail
 from tune_fmnist.models.config import Ann, Cnn, baseline, config_id
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import tables
@@ -176,6 +177,7 @@ def add_retrains(
     easy = rng.normal(1.9, 1.2, images) - 1.2 * (label == 6)
     neighbour = np.array([6, 3, 4, 1, 2, 7, 0, 5, 9, 7])
     rows: dict[str, list[dict[str, Any]]] = {"retrains": [], "retrain_epochs": [], "predictions": [], "test_reads": []}
+    picture = thumbnail(np.arange(784, dtype=np.uint8).reshape(28, 28))
     for row, rank, level in chosen:
         cells = {key: value for key, value in row.items() if key.startswith("config_")}
         own = easy + rng.normal(0.0, 0.2, images)
@@ -202,6 +204,8 @@ def add_retrains(
             for index in range(images):
                 cell = {"index": index, "label": int(label[index]), "predicted": int(predicted[index])}
                 rows["predictions"].append(name | cell | {"confidence": 0.9})
+                if rank == 1 and not right[index]:
+                    rows["predictions"][-1]["picture"] = picture
             rows["test_reads"].append(name | {"read_at": START, "by": "retrain"})
     for table, listed in rows.items():
         tables.write(tables.to_table(listed, getattr(tables, table.upper())), getattr(paths, table))

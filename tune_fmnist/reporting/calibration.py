@@ -23,13 +23,17 @@ class Bin(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """A test image that was taken for another class: by ``seeds`` of the models, and their mean confidence in it."""
+    """A test image that was taken for another class: by ``seeds`` of the models, and their mean confidence in it.
+
+    ``picture`` is the image as PNG, None where none was kept.
+    """
 
     image: int
     label: int
     predicted: int
     seeds: int
     confidence: float
+    picture: bytes | None = None
 
 
 def reliability(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> list[Bin]:
@@ -78,7 +82,10 @@ def surest_mistakes(predictions: pd.DataFrame, top: int) -> list[Wrong]:
     keys = ["index", "label", "predicted"]
     found = wrong.groupby(keys)["confidence"].agg(["size", "mean"]).reset_index()
     found = found.sort_values(["size", "mean", "index"], ascending=[False, False, True]).head(top)
+    pictures = {}
+    if "picture" in wrong:
+        pictures = wrong[wrong["picture"].notna()].drop_duplicates("index").set_index("index")["picture"].to_dict()
     return [
-        Wrong(int(index), int(label), int(predicted), int(size), float(mean))
+        Wrong(int(index), int(label), int(predicted), int(size), float(mean), pictures.get(index))
         for index, label, predicted, size, mean in found.itertuples(index=False)
     ]

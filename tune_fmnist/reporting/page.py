@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 from collections.abc import Sequence
@@ -114,7 +115,9 @@ def _of_test(results: Results, retrained: Retrained | None, confirmed: Confirmed
         "reads": retrained.reads,
         "classes": _classes(retrained, results.classes),
         "surest": [
-            wrong._asdict() | {"label": results.classes[wrong.label], "predicted": results.classes[wrong.predicted]}
+            wrong._asdict()
+            | {"label": results.classes[wrong.label], "predicted": results.classes[wrong.predicted]}
+            | {"picture": wrong.picture and base64.b64encode(wrong.picture).decode()}
             for wrong in surest_mistakes(retrained.predictions, SURE)
         ],
     }

@@ -54,7 +54,7 @@ def run_retrains(
             tables.begin_read(stage.job)
             on_read()
             return tasks.test(stage)
-        tables.add(stage.job, result, tasks.labels)
+        tables.add(stage.job, result, sealed)
         on_step(stage.job, result)
         return None
 
@@ -76,7 +76,6 @@ class _Tasks:
     """What Ray runs.  A training that is lost Ray runs again; a test it never does, for each needs a row of its own."""
 
     def __init__(self, images: data.Images, sealed: data.Images, placement: Placement) -> None:
-        self.labels = sealed.labels
         self._images, self._sealed = ray.put(images), ray.put(sealed)
         self._gpu, self._threads = placement.gpus > 0, max(1, int(placement.cpus))
         self._train = in_a_slot("train", placement)

@@ -33,7 +33,7 @@ _CHECKSUM_KEY: Final = "checksum"
 _NO_CHECKSUM: Final = b"crc32:--------"
 """Stands in the file while its checksum is computed."""
 
-_LATER_COLUMNS: Final = frozenset({"multiply_adds"})
+_LATER_COLUMNS: Final = frozenset({"multiply_adds", "picture"})
 """What a table of an earlier release may lack, and then nobody knows."""
 _ARROW_TYPES: Final[dict[Any, pa.DataType]] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 _UTC: Final = pa.timestamp("us", tz="UTC")
@@ -206,6 +206,12 @@ PREDICTIONS: Final = pa.schema(
         _field("label", pa.int16(), "true class, a place in the classes of the file's metadata, from 0"),
         _field("predicted", pa.int16(), "predicted class, likewise"),
         _field("confidence", pa.float32(), "softmax probability of the predicted class"),
+        _field(
+            "picture",
+            pa.binary(),
+            "the image as a small PNG, of the first rank's surest mistakes; null of others",
+            optional=True,
+        ),
     ]
 )
 
