@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import shutil
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import PIL.Image
 import pytest
 import torch
 from optuna.storages import JournalStorage
@@ -110,6 +112,19 @@ def test_each_retrain_reads_the_test_set_once_and_its_predictions_give_its_accur
     assert groups["correct"].mean().sort_index().equals(retrains["test_accuracy"].sort_index().rename("correct"))
     reads = finished.test_reads.set_index(["config_id", "seed"]).index
     assert sorted(reads) == sorted(retrains.index)
+
+
+def test_the_best_models_surest_mistakes_have_pictures(finished: Results, source: data.Source) -> None:
+    images, best = source.read_test().images, finished.retrains.loc[finished.retrains["rank"] == 1, "config_id"].iloc[0]
+    for name, own in finished.predictions.groupby("config_id"):
+        shown = own[own["picture"].notna()]
+        if name != best:
+            assert shown.empty
+            continue
+        wrong = own.loc[own["label"] != own["predicted"], "confidence"].sort_values(ascending=False)
+        assert shown["confidence"].sort_values(ascending=False).tolist() == wrong.head(100).tolist()
+        for index, picture in zip(shown["index"], shown["picture"], strict=True):
+            assert np.array_equal(np.asarray(PIL.Image.open(io.BytesIO(picture))), images[index])
 
 
 def test_the_best_model_loads_in_two_lines_and_predicts_the_same(finished: Results, source: data.Source) -> None:

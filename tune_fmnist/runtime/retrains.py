@@ -18,6 +18,9 @@ from tune_fmnist.runtime.tasks import RETRIES, fetched, in_a_slot, run_in_slots
 from tune_fmnist.store.jobs import RetrainJob, RetrainResult, Tested, Trained
 from tune_fmnist.store.retrain_tables import RetrainTables
 
+_PICTURES: Final = 100
+"""Mistakes of the first rank's models of which a picture is kept: the page shows those that most of several made."""
+
 _LOST: Final = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
 
 
@@ -54,7 +57,7 @@ def run_retrains(
             tables.begin_read(stage.job)
             on_read()
             return tasks.test(stage)
-        tables.add(stage.job, result, sealed)
+        tables.add(stage.job, result, tasks.labels)
         on_step(stage.job, result)
         return None
 
@@ -76,6 +79,7 @@ class _Tasks:
     """What Ray runs.  A training that is lost Ray runs again; a test it never does, for each needs a row of its own."""
 
     def __init__(self, images: data.Images, sealed: data.Images, placement: Placement) -> None:
+        self.labels = sealed.labels
         self._images, self._sealed = ray.put(images), ray.put(sealed)
         self._gpu, self._threads = placement.gpus > 0, max(1, int(placement.cpus))
         self._train = in_a_slot("train", placement)
@@ -87,7 +91,10 @@ class _Tasks:
 
     def test(self, stage: _Stage) -> ray.ObjectRef[Any]:
         assert stage.trained is not None
-        ref: ray.ObjectRef[Any] = self._evaluate(stage.job.config, stage.trained.weights, self._sealed, self._threads)
+        pictures = _PICTURES if stage.job.rank == 1 else 0
+        ref: ray.ObjectRef[Any] = self._evaluate(
+            stage.job.config, stage.trained.weights, self._sealed, self._threads, pictures
+        )
         return ref
 
 

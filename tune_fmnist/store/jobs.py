@@ -210,6 +210,7 @@ class Tested:
         test_seconds: of the test.
         predicted: class of each test image, int16.
         confidence: softmax probability of that class, float32.
+        pictures: the images of the surest mistakes as PNG, by their place in the test file.
     """
 
     test_accuracy: float
@@ -218,6 +219,7 @@ class Tested:
     test_seconds: float
     predicted: NDArray[Any]
     confidence: NDArray[Any]
+    pictures: dict[int, bytes]
 
 
 @dataclass(frozen=True)

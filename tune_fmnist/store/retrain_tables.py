@@ -10,18 +10,14 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from tune_fmnist.data.images import Images
-from tune_fmnist.data.thumbnails import thumbnail
 from tune_fmnist.models.config import config_id
 from tune_fmnist.models.saved import save, saved_config
 from tune_fmnist.store import tables
 from tune_fmnist.store.jobs import RetrainJob, RetrainResult
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearchRecord
-
-_PICTURES: Final = 100
-"""Mistakes of a retrain of which a picture is kept: the page shows those that most of several retrains made."""
 
 _SCHEMAS: Final = {
     "test_reads": tables.TEST_READS,
@@ -87,13 +83,8 @@ class RetrainTables:
         row |= {"read_at": datetime.now(UTC), "by": "retrain"}
         self._publish("test_reads", tables.to_table([row], tables.TEST_READS))
 
-    def add(self, job: RetrainJob, result: RetrainResult, sealed: Images) -> None:
-        """Publish the rows of a retrain, and its model if it is the best one's.
-
-        Args:
-            job: the retrain.
-            result: what came of it.
-            sealed: the test images that it was tested on; of the first rank's surest mistakes a picture is kept.
+    def add(self, job: RetrainJob, result: RetrainResult, labels: NDArray[Any]) -> None:
+        """Publish the rows of a retrain, and its model if it is the best one's; ``labels`` are the test images'.
 
         Raises:
             ValueError: its read of the test set was not begun.
@@ -101,9 +92,7 @@ class RetrainTables:
         same = {"search_id": self._record.search_id, "config_id": job.key[0], "seed": job.key[1]}
         epochs = [_known(row, tables.RETRAIN_EPOCHS) | same for row in result.epochs]
         self._finish_read(job)
-        self._publish(
-            "predictions", _predictions(same, result, sealed, _PICTURES if job.rank == 1 else 0), instead_of=job.key
-        )
+        self._publish("predictions", _predictions(same, result, labels), instead_of=job.key)
         self._publish("retrain_epochs", tables.to_table(epochs, tables.RETRAIN_EPOCHS), instead_of=job.key)
         if job.key == self._best.key:
             save(result.weights, job.config, self._record.shape, self._paths.best)
@@ -150,18 +139,14 @@ def _row(job: RetrainJob, result: RetrainResult) -> dict[str, Any]:
     }
 
 
-def _predictions(same: Mapping[str, Any], result: RetrainResult, sealed: Images, pictures: int) -> pa.Table:
-    """Return the rows of a test, with so many ``pictures`` of its surest mistakes."""
-    count, schema = len(sealed.labels), tables.PREDICTIONS
-    wrong = np.flatnonzero(result.predicted != sealed.labels)
-    surest = wrong[np.argsort(-result.confidence[wrong], kind="stable")][:pictures]
-    shown = {int(index): thumbnail(sealed.images[index]) for index in surest}
+def _predictions(same: Mapping[str, Any], result: RetrainResult, labels: NDArray[Any]) -> pa.Table:
+    count, schema = len(labels), tables.PREDICTIONS
     columns = {name: [value] * count for name, value in same.items()} | {
         "index": np.arange(count),
-        "label": sealed.labels.astype("int16"),
+        "label": labels.astype("int16"),
         "predicted": result.predicted,
         "confidence": result.confidence,
-        "picture": [shown.get(index) for index in range(count)],
+        "picture": [result.pictures.get(index) for index in range(count)],
     }
     arrays = [pa.array(columns[field.name], field.type) for field in schema]
     return tables.checked(pa.Table.from_arrays(arrays, schema=schema), schema)

@@ -6,11 +6,13 @@ import platform
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tune_fmnist.base.metrics import DIVERGED_SCORE, SCORED_EPOCHS, class_accuracy, score_of
 from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED
 from tune_fmnist.data.images import Images, Split
+from tune_fmnist.data.thumbnails import thumbnail
 from tune_fmnist.models import networks
 from tune_fmnist.models.config import Config
 from tune_fmnist.models.saved import Arrays
@@ -96,7 +98,7 @@ def train(job: RetrainJob, images: Images, gpu: bool, threads: int) -> Trained:
     )
 
 
-def evaluate(config: Config, weights: Arrays, sealed: Images, threads: int) -> Tested:
+def evaluate(config: Config, weights: Arrays, sealed: Images, threads: int, pictures: int = 0) -> Tested:
     """Test one trained model, as whoever loads it would get it: float32, on a processor.
 
     Args:
@@ -104,6 +106,7 @@ def evaluate(config: Config, weights: Arrays, sealed: Images, threads: int) -> T
         weights: of the model.
         sealed: the test images.
         threads: processor threads, 1 or more.
+        pictures: of how many mistakes a picture is kept, of those that the model was surest of.
     """
     started = time.perf_counter()
     processor, _ = device.use_device(gpu=False, threads=threads)
@@ -118,4 +121,13 @@ def evaluate(config: Config, weights: Arrays, sealed: Images, threads: int) -> T
         test_seconds=time.perf_counter() - started,
         predicted=predicted.astype("int16"),
         confidence=confidence,
+        pictures=_pictures(sealed, predicted, confidence, pictures),
     )
+
+
+def _pictures(
+    sealed: Images, predicted: NDArray[np.int64], confidence: NDArray[np.float32], count: int
+) -> dict[int, bytes]:
+    wrong = np.flatnonzero(predicted != sealed.labels)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    return {int(index): thumbnail(sealed.images[index]) for index in surest}
