@@ -36,11 +36,11 @@ JUDGES: Final = {
 }
 """What a rung may judge by: a column of the curves, and the epochs over which it is the mean; 0 is the maximum."""
 
-DEFAULT: Final = "GP, ASHA 3"
+DEFAULT: Final = "GP, promotion 3"
 RANDOM: Final = ("random, ASHA 1", "random, ASHA 3")
 
 SHOWN: Final = 20
-SHOWN_METHODS: Final = (REFERENCE, *RANDOM, "TPE, ASHA 3", "GP, promotion 3", DEFAULT)
+SHOWN_METHODS: Final = (REFERENCE, *RANDOM, "TPE, ASHA 3", "GP, ASHA 3", DEFAULT)
 """What the picture of the regret shows: searches of so many trials by these methods."""
 
 _TRIMMED: Final = 0.25

@@ -37,6 +37,19 @@ SMALL: list[Config] = [
     Ann(hidden1=16, hidden2=16, flip=True, schedule="cosine"),
     Cnn(conv1_channels=4, conv2_channels=4, dense_units=16, optimizer="sgd", momentum=0.9, learning_rate=0.02, shift=1),
 ]
+_TRICKS: dict[str, Any] = {
+    **{"average": 0.5, "schedule": "one_cycle", "warm_up": 0.3, "label_smoothing": 0.1, "mirror": True},
+    **{"flip": True, "alternating_flip": True, "image_shift": 1, "erasing": 0.3, "spare_biases": True},
+}
+DEEP: list[Config] = [
+    Ann(hidden1=16, hidden2=16, hidden3=16, batch_norm=True, skip=True, **_TRICKS),
+    Cnn(
+        **{"conv1_channels": 4, "conv2_channels": 8, "conv3_channels": 8, "convolutions": 2, "residual": True},
+        **{"batch_norm": True, "head": "average", "optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+        **_TRICKS,
+    ),
+]
+"""All that a training keeps from step to step: running means, averaged weights, places in schedules."""
 LOST = Ann(learning_rate=1e30, batch_size=4)
 
 
@@ -123,7 +136,7 @@ def test_trial_reports_each_epoch_of_its_training(config: Config, some: Split) -
 
 
 @pytest.mark.parametrize("losses", [(1,), (2,), (3,), (4,), (1, 2, 3, 4)])
-@pytest.mark.parametrize("config", SMALL)
+@pytest.mark.parametrize("config", [*SMALL, *DEEP])
 def test_trial_that_was_cut_off_goes_on(
     config: Config, losses: tuple[int, ...], some: Split, checkpoints: Checkpoints, count: Note
 ) -> None:
