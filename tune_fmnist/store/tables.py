@@ -206,12 +206,7 @@ PREDICTIONS: Final = pa.schema(
         _field("label", pa.int16(), "true class, a place in the classes of the file's metadata, from 0"),
         _field("predicted", pa.int16(), "predicted class, likewise"),
         _field("confidence", pa.float32(), "softmax probability of the predicted class"),
-        _field(
-            "picture",
-            pa.binary(),
-            "the image as a small PNG, of the first rank's surest mistakes; null of others",
-            optional=True,
-        ),
+        _field("picture", pa.binary(), "small PNG of the first rank's surest mistakes; null else", optional=True),
     ]
 )
 
