@@ -60,10 +60,9 @@ def _config_field(key: str, info: FieldInfo, owners: Iterable[str], *, optional:
 
 def with_config(schema: pa.Schema, config: type[Config]) -> pa.Schema:
     """Return a schema with the ``config_*`` columns that only this family has, at the end."""
-    fields = config.model_fields.items()
     own = [
         _config_field(key, info, [config.model_fields["model"].default], optional=True)
-        for key, info in fields
+        for key, info in config.model_fields.items()
         if f"config_{key}" not in schema.names
     ]
     return pa.schema([*schema, *own])
