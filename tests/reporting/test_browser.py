@@ -24,6 +24,9 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt install chromium")
 
+SCREENS = Path(__file__).parents[2] / ".reports" / "pages"
+"""Where the screenshots are kept, to be looked at."""
+
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 MARKS = """element => [...element.querySelectorAll(
@@ -139,6 +142,10 @@ class Reader:
         self.page.goto(file.as_uri())
         self.page.wait_for_selector("html[data-drawn]", state="attached")
 
+    def keep(self, name: str) -> None:
+        """Keep what the page looks like."""
+        self.page.screenshot(path=SCREENS / f"{name}.png", full_page=True)
+
     def charts(self) -> list[Any]:
         found: list[Any] = self.page.query_selector_all(".chart")
         return found
@@ -156,6 +163,7 @@ class Reader:
 )
 def test_a_page_is_drawn_whole_and_offline(browser: Any, pages: Pages, name: str, screen: dict[str, int]) -> None:
     reader = Reader(browser, pages[name], viewport=screen)
+    reader.keep(f"{name}-{screen['width']}")
     assert reader.said == []
     assert [url for url in reader.asked if not url.startswith("data:")] == [pages[name].as_uri()]
     assert len(reader.page.query_selector_all(".mistakes img")) == (20 if name in ("tested", "own") else 0)
@@ -257,12 +265,14 @@ def test_the_night_is_dark_and_paper_is_white(browser: Any, pages: Pages) -> Non
     axis = "[data-figure=learning_curves] .role-axis-label text"
     assert reader.colour("body") == "rgb(20, 23, 27)"
     assert reader.colour(axis, "fill") == "rgb(163, 171, 183)"
+    reader.keep("tested-night")
     reader.page.emulate_media(media="print")
     assert reader.colour("body") == "rgb(255, 255, 255)"
     assert reader.colour(axis, "fill") == "rgb(89, 98, 110)"
     assert reader.page.query_selector("nav").is_visible() is False
     reader.page.set_viewport_size({"width": 720, "height": 1000})
     reader.page.wait_for_function("document.documentElement.scrollWidth <= 720")
+    reader.keep("tested-print")
     reader.page.context.close()
 
 
