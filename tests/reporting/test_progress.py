@@ -38,9 +38,9 @@ def test_each_trial_that_ends_is_a_line(tmp_path: Path) -> None:
     best, first = tables.best, tables.trials[0]
     assert best is not None
     spent = sum(trial["seconds"] for trial in tables.trials.values())
-    # One trial is running, and has had two epochs; those that ended had on average.
+    # One trial is running, and has had two epochs; those that ended had on average.  The next rung is at three.
     each = (tables.epochs - 2) / 5
-    left = max(0.0, each - 2) * spent / tables.epochs / 2
+    left = max(1.0, each - 2) * spent / tables.epochs / 2
     assert re.fullmatch(
         r"\d\d:\d\d:\d\d trial 3 diverged \(training loss nan in epoch 2\); 5/6 trials, 0 epochs in 0 s after "
         rf"{tables.epochs} before, about {duration(left)} left; "

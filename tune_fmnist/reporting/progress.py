@@ -21,7 +21,7 @@ from tune_fmnist.base.vocabulary import PAUSED, RUNNING, STATUSES, STOPPED
 from tune_fmnist.reporting.wording import DASH, duration, percent, settings
 
 if TYPE_CHECKING:
-    from tune_fmnist.store.trial_tables import TrialTables
+    from tune_fmnist.store.trial_tables import Row, TrialTables
 
 _REFRESH_SECONDS = 0.25
 _RUNNING_SHOWN = 8
@@ -157,10 +157,16 @@ class SearchDisplay(_Display):
             return None
         each = max(1.0, (epochs - sum(trial["epochs"] for trial in running)) / ended)
         to_come = max(0, self._trials - ended - len(running)) * each
-        to_come += sum(max(0.0, each - trial["epochs"]) for trial in running)
+        to_come += sum(max(self._at_least(trial), each - trial["epochs"]) for trial in running)
         seconds = sum(trial["seconds"] for trial in self._tables.trials.values()) / epochs
         left: float = to_come * seconds / self._slots
         return left if self._time_budget is None else min(left, max(0.0, self._time_budget - spent))
+
+    def _at_least(self, trial: Row) -> int:
+        """Return how many epochs a running trial still trains unless it is lost: to the next rung, or to the end."""
+        rungs = self._tables.record.scheduler.rungs(self._tables.max_epochs) if trial["number"] else []
+        to: int = next((rung for rung in rungs if rung > trial["epochs"]), self._tables.max_epochs)
+        return to - int(trial["epochs"])
 
     def _best(self) -> str:
         best, first = self._tables.best, self._tables.trials.get(0, {})
