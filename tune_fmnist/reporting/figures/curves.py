@@ -82,7 +82,7 @@ def learning_curves(
         caption += f"; what lies under {percent(floor, 0)} is cut off"
     marked = list(rungs)
     if marked:
-        caption += ". Dashed are the rungs, the epochs after which trials are stopped"
+        caption += ". Dashed are the rungs, the epochs after which trials are stopped or wait"
     top = ranked.loc[ranked["number"] != 0, "number"].tolist()[:3]
     kinds = dict.fromkeys(top, "ranks 2 and 3") | {0: "baseline", best["number"]: "first in rank"}
     by_trial = {name: rows.sort_values("epoch") for name, rows in epochs.groupby("trial_id")}
