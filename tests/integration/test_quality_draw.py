@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.quality import reality
 from benchmarks.quality.draw import (
     DEFAULT,
     JUDGES,
@@ -90,3 +91,20 @@ def test_the_answers_are_a_ratio_of_regrets_and_a_share_of_epochs() -> None:
     assert [cell.strip() for cell in last.strip("|").split("|")] == [
         "12", "0.80", "2.00", "0.40", "40 of 100 (40%)", "never, of 200",
     ]  # fmt: skip
+
+
+def test_real_pairs_bear_a_prediction_out_or_not() -> None:
+    worths = {REFERENCE: [0.88, 0.885, 0.879, 0.881], DEFAULT: [0.891, 0.89, 0.893, 0.889]}
+    rows = [
+        {"method": method, "seed": seed, "worth": worth}
+        for method, listed in worths.items()
+        for seed, worth in enumerate(listed)
+    ]
+    said = reality.told(pd.DataFrame(rows), 0.01)
+    assert said.startswith("4 pairs: the default's choice is +0.95 points better (95 % interval 0.33 to 1.57); ")
+    assert said.endswith("predicted +1.00, which lies within.")
+    assert reality.told(pd.DataFrame(rows), 0.03).endswith("lies outside.")
+
+
+def test_the_prediction_is_the_difference_of_the_regrets() -> None:
+    assert reality.predicted(replays(0.004).assign(model="ann"), 12) == pytest.approx(0.004, abs=5e-4)
