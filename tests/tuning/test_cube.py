@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tune_fmnist.tuning.cube import from_cube, to_cube
-from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter
+from tune_fmnist.reporting.importances import coordinates
+from tune_fmnist.tuning.cube import from_cube, to_cube, value_of
+from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter, from_values
 
 PARAMETERS: list[Parameter] = [
     IntParameter(type="int", low=64, high=512, log=True),
@@ -39,3 +40,16 @@ def test_equal_distances_are_equal_steps() -> None:
     assert [from_cube(rate, at) for at in (0.0, 0.5, 1.0)] == pytest.approx([1e-4, 1e-3, 1e-2])
     steps = Counter(from_cube(PARAMETERS[1], at) for at in (np.arange(700) + 0.5) / 700)
     assert steps == dict.fromkeys(range(16, 65, 8), 100)
+
+
+def test_of_several_ranges_of_a_setting_a_configuration_has_a_value_in_one() -> None:
+    rate = {"setting": "learning_rate", "type": "float", "log": True}
+    parameters = {
+        "optimizer": {"type": "categorical", "choices": ["adam", "sgd"]},
+        "adam_rate": {**rate, "low": 1e-4, "high": 1e-2, "when": {"optimizer": "adam"}},
+        "sgd_rate": {**rate, "low": 1e-2, "high": 1.0, "when": {"optimizer": "sgd"}},
+    }
+    space = from_values({"model": "ann", "parameters": parameters})
+    settings = {"model": "ann", "optimizer": "sgd", "learning_rate": 0.1}
+    assert [value_of(space, name, settings) for name in parameters] == ["sgd", None, 0.1]
+    assert coordinates(space, settings) == [0.75, -1.0, pytest.approx(0.5)], "a trial counts, whichever range it is of"

@@ -9,7 +9,7 @@ from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.wording import plain
 from tune_fmnist.store.tables import config_values
-from tune_fmnist.tuning.cube import to_cube
+from tune_fmnist.tuning.cube import to_cube, value_of
 from tune_fmnist.tuning.space import CategoricalParameter, Space, Value, recorded
 
 NEAR: Final = 0.05
@@ -35,9 +35,8 @@ def edges(space: Space, config: Mapping[str, Any]) -> list[Edge]:
     for name, parameter in space.parameters.items():
         if isinstance(parameter, CategoricalParameter) or parameter.low == parameter.high:
             continue
-        value = config.get(space.setting(name))
-        exists = all(config.get(key) == wanted for key, wanted in parameter.when.items())
-        if value is None or not exists or not parameter.contains(value):
+        value = value_of(space, name, config)
+        if value is None or not parameter.contains(value):
             continue
         at = to_cube(parameter, value)
         if value == parameter.low or at <= NEAR:

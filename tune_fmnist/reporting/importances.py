@@ -22,7 +22,7 @@ from tune_fmnist.base.vocabulary import DIVERGED
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.rungs import common_epoch, scores_after
 from tune_fmnist.store.tables import config_values
-from tune_fmnist.tuning.cube import to_cube
+from tune_fmnist.tuning.cube import to_cube, value_of
 from tune_fmnist.tuning.space import Space, recorded
 
 FEWEST: Final = 12
@@ -90,11 +90,10 @@ def coordinates(space: Space, config: dict[str, object]) -> list[float] | None:
     """Return where a configuration lies on each parameter's scale; None if a value is outside of the space."""
     point = []
     for name, parameter in space.parameters.items():
-        value = config.get(name)
-        there = all(config.get(key) == wanted for key, wanted in parameter.when.items())
-        if not there:
+        value = value_of(space, name, config)
+        if value is None:
             point.append(_ABSENT)
-        elif not isinstance(value, bool | int | float | str) or not parameter.contains(value):
+        elif not parameter.contains(value):
             return None
         else:
             point.append(to_cube(parameter, value))

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
-from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter, Value
+from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter, Space, Value
+
+
+def value_of(space: Space, name: str, settings: Mapping[str, Any]) -> Value | None:
+    """Return the value that a parameter has in a configuration's settings; None where it does not exist there."""
+    exists = all(settings.get(key) == wanted for key, wanted in space.parameters[name].when.items())
+    value: Value | None = settings.get(space.setting(name)) if exists else None
+    return value
 
 
 def from_cube(parameter: Parameter, at: float) -> Value:

@@ -17,7 +17,7 @@ from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.wording import counted, plain
 from tune_fmnist.store.ranking import start_id
 from tune_fmnist.store.tables import config_values
-from tune_fmnist.tuning.cube import to_cube
+from tune_fmnist.tuning.cube import to_cube, value_of
 from tune_fmnist.tuning.space import Space, recorded
 
 TRIALS: Final = "trials"
@@ -147,9 +147,8 @@ def _point(space: Space, config: dict[str, Any]) -> dict[str, Any]:
     """Return the values and coordinates of a configuration; a choice is text, as an axis has it."""
     point: dict[str, Any] = {}
     for name, parameter in space.parameters.items():
-        value = config.get(name)
-        exists = value is not None and all(config.get(key) == wanted for key, wanted in parameter.when.items())
-        point[f"v_{name}"] = None if not exists else plain(value) if parameter.type == "categorical" else value
-        inside = exists and value is not None and parameter.contains(value)
+        value = value_of(space, name, config)
+        point[f"v_{name}"] = plain(value) if value is not None and parameter.type == "categorical" else value
+        inside = value is not None and parameter.contains(value)
         point[f"c_{name}"] = to_cube(parameter, value) if inside and value is not None else None
     return point
