@@ -63,7 +63,7 @@ wheel: env  ## dist/*.whl, the same to the byte for the same files
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 results-table: env  ## the README's table of results, from the published searches
-	$(BIN)/python -m tune_fmnist.report results/ann results/cnn --into README.md
+	$(BIN)/python -m tune_fmnist.report results/ann results/ann-wide results/cnn --into README.md
 
 env: $(VENV)/.installed  ## .venv, with everything in the versions of locks/dev.txt
 

@@ -15,7 +15,7 @@ from tune_fmnist.store.record import SearchRecord
 PUBLISHED = Path(__file__).parents[2] / "results"
 
 
-@pytest.fixture(params=["ann", "cnn"])
+@pytest.fixture(params=["ann", "ann-wide", "cnn"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A copy of a published search, without its page."""
     copy = tmp_path / request.param
@@ -30,7 +30,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_it_can_be_read(folder: Path) -> None:
     results = open_search(folder)
     record, trials = results.record, results.trials
-    assert record.model == folder.name
+    assert record.model == folder.name.split("-")[0]
     assert list(trials["number"]) == list(range(record.trials))
     assert trials["epochs"].sum() == len(results.epochs)
     assert (trials["max_epochs"] == record.max_epochs).all()
