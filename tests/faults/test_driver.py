@@ -43,6 +43,7 @@ def test_a_search_whose_driver_is_killed_loses_nothing(hurt: Hurt, count: Note, 
     count(f"driver killed, seed {seed}", kills, hurt.check(trials=10, retrains=True))
 
 
+@pytest.mark.faults
 def test_a_search_whose_driver_is_killed_while_it_confirms_or_retrains_loses_nothing(hurt: Hurt, count: Note) -> None:
     hurt.arguments += SMALL
     kills = 0

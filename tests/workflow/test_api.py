@@ -72,11 +72,12 @@ def test_parameters_are_those_of_the_command() -> None:
 
     command = import_module("tune_fmnist.search").main
     defaults = {name: field.default for name, field in Options.model_fields.items()}
-    assert {name: Path(value) if name == "results_dir" else value for name, value in of(command, "debug").items()} == (
-        defaults
-    )
+    # What a program gets in place of words, it gets from the function as Results.
+    given = of(command, "debug", "quiet", "json_lines")
+    assert {name: Path(value) if name == "results_dir" else value for name, value in given.items()} == defaults
     assert of(search, "out", "others") == defaults | {"results_dir": "results"}
-    assert list(of(retrain, "folder", "out")) == list(of(import_module("tune_fmnist.retrain").main, "folder", "debug"))
+    command = import_module("tune_fmnist.retrain").main
+    assert list(of(retrain, "folder", "out")) == list(of(command, "folder", "debug", "quiet", "json_lines"))
 
 
 # Mistakes.
