@@ -20,7 +20,7 @@ help:  ## these targets
 search: env  ## the default search: trials, retrains, test, tables, page; MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
 
-test: env  ## all tests except the long ones, in under eight minutes on two cores
+test: env  ## all tests except the long ones, a quarter of an hour on two cores
 	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadfile $(ARGS)
 
 test-faults: env  ## fault injection: searches killed, out of memory or disk, disconnected; about 20 minutes on two cores
