@@ -42,7 +42,9 @@ def refused(command: str, *arguments: object) -> str:
 
 def accepted(command: str, *arguments: object) -> str:
     done = tune(command, *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
+    # That few trials are all drawn at random is a warning, which a quiet search says as well.
+    trouble = [line for line in done.stderr.splitlines() if not line.endswith("all are drawn at random")]
+    assert (done.returncode, trouble) == (0, [])
     return done.stdout
 
 
