@@ -143,10 +143,10 @@ def test_a_function_gives_the_test_part_to_a_retrain_alone(here: Path) -> None:
     )
     (here / "size").write_text("50")
     options = ("--model", "ann", "--dataset", "mine:load", "--trials", "1", "--max-epochs", "1")
-    accepted("search", *options, "--name", "f", "--no-retrain")
+    accepted("search", *options, "--name", "f", "--no-retrain", "--quiet")
     assert set((here / "asked").read_text().split()) == {"train"}
     again = (here / "results" / "f", "--dataset", "mine:load", "--confirm", "0")
-    accepted("retrain", *again, "--retrain-seeds", "1")
+    accepted("retrain", *again, "--retrain-seeds", "1", "--quiet")
     assert "test" in (here / "asked").read_text().split()
     assert SearchRecord.read(SearchPaths(here / "results" / "f")).input_shape == [1, 8, 12]
     (here / "size").write_text("60")
