@@ -150,4 +150,4 @@ def test_a_function_gives_the_test_part_to_a_retrain_alone(here: Path) -> None:
     assert "test" in (here / "asked").read_text().split()
     assert SearchRecord.read(SearchPaths(here / "results" / "f")).input_shape == [1, 8, 12]
     (here / "size").write_text("60")
-    assert "test_hash: " in refused("retrain", *again, "--retrain-seeds", "2")
+    assert "test_hash: " in refused("retrain", *again, "--retrain-seeds", "2", "--quiet")
