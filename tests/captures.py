@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.fake_search import add_confirmations, add_retrains, make_search
+from tests.outputs import from_terminal
 from tune_fmnist.reporting.results import open_search
 
 FIXTURES: Final = Path(__file__).parent / "fixtures" / "terminal"
@@ -69,16 +70,11 @@ def _shown(folder: Path, *arguments: str, size: tuple[int, int], term: str, unti
     )
     os.close(its)
     said = b""
-    while True:
-        try:
-            said += os.read(ours, 1 << 16)
-        except OSError:
-            # Nobody writes to the terminal any more.
-            break
+    for piece in from_terminal(ours):
+        said += piece
         if until and until.encode() in said:
             process.send_signal(signal.SIGINT)
             until = None
-    os.close(ours)
     process.wait()
     return said.decode()
 

@@ -1,8 +1,10 @@
-"""What a search says on its way, told from what it says of trouble: both go to the standard error."""
+"""What a command writes: progress told from trouble on the standard error, and all that a terminal gets."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from typing import Final
 
 PROGRESS: Final = re.compile(
@@ -15,3 +17,13 @@ PROGRESS: Final = re.compile(
 def trouble(errors: str) -> list[str]:
     """Return the lines of a standard error that are no progress."""
     return [line for line in errors.splitlines() if not PROGRESS.match(line)]
+
+
+def from_terminal(ours: int) -> Iterator[bytes]:
+    """Yield what is written to a terminal, in pieces, until nobody has it open any more; ``ours`` is closed then."""
+    while True:
+        try:
+            yield os.read(ours, 1 << 16)
+        except OSError:
+            break
+    os.close(ours)

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from tests.fake_search import make_search
+from tests.outputs import from_terminal
 from tune_fmnist.reporting.progress import SearchDisplay, TaskDisplay
 from tune_fmnist.reporting.wording import duration, percent
 from tune_fmnist.store.paths import SearchPaths
@@ -127,14 +128,7 @@ def test_nothing_of_the_display_is_left_above_what_ctrl_c_leaves(tmp_path: Path)
         stdin=its, stdout=its, stderr=its, env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
     )  # fmt: skip
     os.close(its)
-    said = b""
-    while True:
-        try:
-            said += os.read(ours, 1 << 16)
-        except OSError:
-            # Nobody writes to the terminal any more.
-            break
-    os.close(ours)
+    said = b"".join(from_terminal(ours))
     assert program.wait() == 0, said
     assert "ending: what is half done" in said.decode()
     first, second, third, *rest = screen(said.decode())
