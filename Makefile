@@ -11,7 +11,7 @@ DOCS := .venv-docs
 # Each target's report goes to `make reliability`.
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: search test test-faults test-power test-nightly test-cluster test-gpu reliability check bench docs \
+.PHONY: search test test-long test-faults test-power test-nightly test-cluster test-gpu reliability check bench docs \
 	test-docs test-export wheel env lock sbom results-table help clean
 
 help:  ## these targets
@@ -20,14 +20,17 @@ help:  ## these targets
 search: env  ## the default search: trials, retrains, test, tables, page; MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
 
-test: env  ## all tests except the long ones, a quarter of an hour on two cores
+test: env  ## all tests except the long ones, under eight minutes on two cores
 	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadfile $(ARGS)
 
+test-long: env  ## tests of several whole searches each, about four minutes
+	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --ignore tests/cluster -m 'long and not faults' $(ARGS)
+
 test-faults: env  ## fault injection: searches killed, out of memory or disk, disconnected; about 20 minutes on two cores
-	$(PYTEST) --junitxml=.reports/$@.xml -n 2 tests/faults tests/integration/test_captures.py tests/integration/test_own_data.py tests/integration/test_own_model.py -m 'faults or not faults' $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -n 2 tests/faults tests/integration/test_captures.py tests/integration/test_own_data.py tests/integration/test_own_model.py -m '' $(ARGS)
 
 test-power: env  ## the power is cut under searches on ext4 and XFS; needs root and loop devices, under 12 minutes
-	$(PYTEST) --junitxml=.reports/$@.xml -rs tests/power -m 'faults or not faults' $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -rs tests/power -m '' $(ARGS)
 
 test-nightly: test-faults test-power reliability  ## what is too long for each change, and the table of what it showed
 
@@ -37,7 +40,7 @@ reliability: env  ## the tables of docs/reliability.md, from the last run of eac
 test-cluster: env  ## searches over several simulated hosts and a simulated AWS; needs root, installs Debian packages
 	tests/cluster/install.sh
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement locks/cluster.txt
-	$(PYTEST) --junitxml=.reports/$@.xml -rs -n 2 --dist loadfile tests/cluster -m 'faults or not faults' $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -rs -n 2 --dist loadfile tests/cluster -m '' $(ARGS)
 
 test-gpu: env  ## what needs a GPU; skipped elsewhere, with the reason
 	$(PYTEST) tests/gpu $(ARGS)

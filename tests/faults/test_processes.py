@@ -17,6 +17,7 @@ from tune_fmnist.store import tables
 ALL_EPOCHS = ("--trials", "4", "--scheduler", "fifo", "--no-retrain")
 
 
+@pytest.mark.long
 def test_a_killed_trial_goes_on_from_its_checkpoint(hurt: Hurt, count: Note) -> None:
     hurt.arguments += ALL_EPOCHS
     run = hurt.start()

@@ -40,6 +40,7 @@ def kill_with_checkpoints(hurt: Hurt) -> int:
     return len(newest.history)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damaged", [1, pytest.param(2, marks=pytest.mark.faults)])
 def test_damaged_checkpoints_cost_the_epochs_they_held(hurt: Hurt, count: Note, damaged: int) -> None:
     hurt.arguments += ALL_EPOCHS

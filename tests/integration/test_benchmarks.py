@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from benchmarks import comparison
 from benchmarks.processes import run
@@ -14,6 +15,7 @@ from benchmarks.processes import run
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_the_same_search_by_this_project_and_by_another(tmp_path: Path) -> None:
     # So long that none is cut off, however busy the machine is.
     only = ["--only", "tune_fmnist", "--only", "Optuna", "--limit", "600"]

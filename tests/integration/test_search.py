@@ -170,6 +170,7 @@ def test_the_summary_alone_goes_to_the_standard_output(finished: Results) -> Non
     assert all(any(line.startswith(kind) for line in untimed) for kind in kinds)
 
 
+@pytest.mark.long
 def test_a_quiet_search_says_its_result_alone(finished: Results, tmp_path: Path) -> None:
     shutil.copytree(finished.paths.folder, tmp_path / "x")
     before = tune("show", tmp_path / "x").stdout
@@ -212,6 +213,7 @@ def test_a_search_never_opens_the_test_set(tmp_path: Path, source: data.Source) 
     assert "t10k-" in line
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_accuracies(tmp_path: Path) -> None:
     options = {"trials": 4, "max_epochs": 3, "limit_train": 2000, "max_concurrent": 1, "retrain": False}
     first, second = (search("ann", results_dir=tmp_path, name=name, **options) for name in ("first", "second"))
@@ -220,6 +222,7 @@ def test_the_same_seed_gives_the_same_accuracies(tmp_path: Path) -> None:
     assert first.trials["config_id"].equals(second.trials["config_id"])
 
 
+@pytest.mark.long
 def test_a_trial_that_waited_goes_on_to_the_same_accuracies(tmp_path: Path) -> None:
     """Those that it has without a wait, to the bit: its state is in a checkpoint."""
     options = {"trials": 8, "max_epochs": 4, "limit_train": 1000, "searcher": "random", "retrain": False}
@@ -237,6 +240,7 @@ def test_a_trial_that_waited_goes_on_to_the_same_accuracies(tmp_path: Path) -> N
     assert not waits.paths.checkpoints.exists()
 
 
+@pytest.mark.long
 def test_the_split_seed_alone_decides_the_images(tmp_path: Path) -> None:
     options = {"trials": 1, "max_epochs": 1, "limit_train": 500, "retrain": False, "results_dir": tmp_path}
     seeds = {"a": (0, 0), "b": (1, 0), "c": (0, 1)}
@@ -273,6 +277,7 @@ def ended(paths: SearchPaths) -> int:
     return sum(row["status"] != "running" for row in tables.read(paths.trials, tables.TRIALS).to_pylist())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_rows_reach_the_disk_while_it_runs_and_an_interruption_keeps_them(
     tmp_path: Path, number: signal.Signals

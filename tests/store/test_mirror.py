@@ -370,6 +370,7 @@ def test_whatever_ends_the_copying_ends_the_search(
 SMALL = ("--model", "ann", "--trials", 4, "--max-epochs", 3, "--limit-train", 2000)
 
 
+@pytest.mark.long
 def test_a_search_on_s3_goes_on_on_a_machine_that_has_nothing(s3: S3, tmp_path: Path) -> None:
     uri = s3.uri(f"searches/{tmp_path.name}")
     common = ("--storage", uri, "--confirm", 1, "--top-k", 1, "--retrain-seeds", 1, "--name", "x")

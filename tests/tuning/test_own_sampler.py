@@ -66,6 +66,7 @@ def test_it_draws_from_the_first_trial_on_and_sees_what_runs() -> None:
     assert Lowest.shown == [(1, 1)] * 3
 
 
+@pytest.mark.long
 def test_a_search_with_a_function_is_resumed_with_it(tmp_path: Path) -> None:
     settings = {"trials": 3, "max_epochs": 1, "limit_train": 500, "retrain": False}
     search("ann", searcher=lowest, name="own", results_dir=tmp_path, **settings)  # type: ignore[arg-type]

@@ -216,6 +216,7 @@ def recorded(paths: SearchPaths, **changes: Any) -> None:
     paths.search.write_text(json.dumps(values | changes))
 
 
+@pytest.mark.long
 def test_retrain_finishes_an_interrupted_search(found: Results, tmp_path: Path) -> None:
     shutil.copytree(found.paths.folder, tmp_path / "x")
     paths = SearchPaths(tmp_path / "x")

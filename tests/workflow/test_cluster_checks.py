@@ -58,6 +58,7 @@ def cluster() -> Iterator[tuple[str, list[str]]]:
         cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.long
 def test_every_node_of_a_cluster(cluster: tuple[str, list[str]], tmp_path: Path) -> None:
     address, (good, other, bare) = cluster
     findings = examine(tmp_path, address=address, gpus_per_trial=0.15)
@@ -81,6 +82,7 @@ def test_every_node_of_a_cluster(cluster: tuple[str, list[str]], tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_storage_that_one_node_cannot_use(cluster: tuple[str, list[str]], tmp_path: Path) -> None:
     address, (_, _, bare) = cluster
     storage = tmp_path / "shared"
