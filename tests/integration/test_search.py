@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +193,24 @@ def test_retraining_again_keeps_what_is_there_and_adds_what_is_asked(finished: R
     assert len(after) == 3 * configurations
     kept = ["config_id", "seed", "rank", "test_accuracy", "seconds"]
     assert after.head(2 * configurations)[kept].equals(finished.retrains[kept])
+
+
+@pytest.mark.long
+def test_an_interrupted_retrain_says_how_to_go_on(finished: Results, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.paths.folder, tmp_path / "x")
+    # More than any machine retrains before the signal.
+    wanted = ("--confirm", "2", "--top-k", "1", "--retrain-seeds", "500")
+    command = [sys.executable, "-m", "tune_fmnist.retrain", str(folder), *wanted]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if " retrained " in line)
+        process.send_signal(signal.SIGINT)
+        *_, interrupted, then = process.stderr.read().splitlines()
+    assert process.returncode == 130
+    held = len(Results(SearchPaths(folder)).retrains)
+    assert held > len(finished.retrains)
+    assert interrupted == f"interrupted; the tables in {folder} hold {held} retrains"
+    assert shlex.split(then) == ["next:", "python", *command[1:]]
 
 
 def test_a_search_never_opens_the_test_set(tmp_path: Path, source: data.Source) -> None:

@@ -137,7 +137,7 @@ class Retrain(_Event):
 
 
 class Interrupted(_Event):
-    """Ctrl-C or a signal has ended the search; the exit status is 130."""
+    """Ctrl-C or a signal has ended the search or its retrains; the exit status is 130."""
 
     event: Literal["interrupted"] = "interrupted"
     name: _Name

@@ -16,6 +16,7 @@ from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.store import tables
 from tune_fmnist.store.record import RetrainPlan
 from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.workflow import interruption
 from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options, python_names
 from tune_fmnist.workflow.session import Session, open_existing, present, something_is_pending, tell_start
 
@@ -99,7 +100,11 @@ def _run(session: Session) -> None:
         # Ray takes two seconds to import: a mistake is told before.
         from tune_fmnist.workflow.compute import compute_retrains
 
-        compute_retrains(session, plan)
+        try:
+            compute_retrains(session, plan)
+        except KeyboardInterrupt:
+            interruption.tell_retrain(session, plan)
+            raise
     statuses = tables.read(session.paths.trials, tables.TRIALS)["status"].to_pylist()
     if len(statuses) >= record.trials and not set(UNFINISHED) & set(statuses):
         record.close(session.paths, "finished", time.monotonic() - began)

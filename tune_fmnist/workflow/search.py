@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -20,13 +19,12 @@ from tune_fmnist.base.metrics import SCORED_EPOCHS
 from tune_fmnist.base.vocabulary import SchedulerName, SearcherName
 from tune_fmnist.data import source
 from tune_fmnist.models.own import name_given
-from tune_fmnist.reporting.events import Interrupted
 from tune_fmnist.reporting.screen import Screen
 from tune_fmnist.store.confirmation_table import read_confirmations
-from tune_fmnist.store.record import SearchRecord
 from tune_fmnist.store.retrain_tables import read_tables
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.own_space import to_toml
+from tune_fmnist.workflow import interruption
 from tune_fmnist.workflow.options import Options, python_names
 from tune_fmnist.workflow.session import (
     Session,
@@ -192,7 +190,7 @@ def _run(session: Session) -> Results:
         signals.check()
     except KeyboardInterrupt:
         record.close(paths, "interrupted", time.monotonic() - began)
-        _say_how_to_resume(session, trials)
+        interruption.tell_search(session, trials)
         raise
     except BaseException as error:
         # There may be no room to record that either.
@@ -256,23 +254,3 @@ def _compute(session: Session, trials: TrialTables, left: int, began: float) -> 
         if session.mirror:
             session.mirror.begin()
         record_utilisation(session)
-
-
-def _say_how_to_resume(session: Session, trials: TrialTables) -> None:
-    folder = session.paths.folder
-    record, say = session.record, session.screen.warnings.print
-    again = _to_resume(folder, record)
-    say(f"interrupted; the tables in {folder} hold {len(trials.trials)} trials and {trials.epochs} epochs")
-    # Without line ends of its own, what is longer than the screen can be copied whole.
-    say(f"next: {again}", soft_wrap=True)
-    session.screen.tell(
-        Interrupted(
-            name=record.name, folder=folder.absolute(), trials=len(trials.trials), epochs=trials.epochs, resume=again
-        )
-    )
-
-
-def _to_resume(folder: Path, record: SearchRecord) -> str:
-    """Return the command that goes on with a search, to be pasted into a shell."""
-    options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name, *record.named_to_resume]
-    return shlex.join(["python", "-m", "tune_fmnist.search", *options])

@@ -1,0 +1,49 @@
+"""What a command that a signal has ended leaves behind, and the command that goes on with it."""
+
+from __future__ import annotations
+
+import shlex
+
+from tune_fmnist.reporting.events import Interrupted
+from tune_fmnist.reporting.wording import counted
+from tune_fmnist.store import tables
+from tune_fmnist.store.record import RetrainPlan
+from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.workflow.session import Session
+
+
+def tell_search(session: Session, trials: TrialTables) -> None:
+    """Say what the tables of an interrupted search hold, and how to go on with it."""
+    folder, record = session.paths.folder, session.record
+    held = f"{counted(len(trials.trials), 'trial')} and {counted(trials.epochs, 'epoch')}"
+    place = ["--results-dir", str(folder.parent), "--name", folder.name]
+    _tell(session, trials, held, ["search", "--resume", *place, *record.named_to_resume])
+
+
+def tell_retrain(session: Session, plan: RetrainPlan) -> None:
+    """Say how many retrains the tables hold after an interruption, and how to go on with them."""
+    paths, record = session.paths, session.record
+    held = tables.read(paths.retrains, tables.RETRAINS).num_rows if paths.retrains.exists() else 0
+    wanted = {"--confirm": plan.confirm, "--top-k": plan.top_k, "--retrain-seeds": plan.seeds}
+    options = [word for name, value in wanted.items() for word in (name, str(value))]
+    command = ["retrain", str(paths.folder), *options, *record.named_again]
+    _tell(session, TrialTables(paths, record), counted(held, "retrain"), command)
+
+
+def _tell(session: Session, trials: TrialTables, held: str, command: list[str]) -> None:
+    """Say both, or tell them as an event."""
+    name, *options = command
+    folder, say = session.paths.folder, session.screen.warnings.print
+    again = shlex.join(["python", "-m", f"tune_fmnist.{name}", *options])
+    say(f"interrupted; the tables in {folder} hold {held}")
+    # Without line ends of its own, what is longer than the screen can be copied whole.
+    say(f"next: {again}", soft_wrap=True)
+    session.screen.tell(
+        Interrupted(
+            name=session.record.name,
+            folder=folder.absolute(),
+            trials=len(trials.trials),
+            epochs=trials.epochs,
+            resume=again,
+        )
+    )
