@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tune_fmnist.base.metrics import class_accuracy, confusion
 from tune_fmnist.reporting import edges, stops, verdicts
 from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
-from tune_fmnist.reporting.statistics import confusion_sentence
 from tune_fmnist.reporting.wording import (
     baseline_source,
     counted,
@@ -47,7 +43,6 @@ def print_summary(results: Results, out: Console) -> None:
         out.print(said)
     if retrained is not None:
         out.print(_best(retrained))
-        out.print(_classes(retrained, results.classes))
     elif results.ranked.empty:
         out.print("no trial has a score that counts: nothing ranks")
     else:
@@ -93,18 +88,6 @@ def _best(retrained: Retrained) -> str:
     best = retrained.best
     size = f"{counted(best['epochs'], 'epoch')}, {best['parameters']:,} parameters"
     return f"best configuration: {best['settings']}; {size}"
-
-
-def _classes(retrained: Retrained, names: Sequence[str]) -> str:
-    label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
-    accuracy = class_accuracy(label, predicted, len(names))
-    # A class without test images has no accuracy.
-    low, high = int(np.nanargmin(accuracy)), int(np.nanargmax(accuracy))
-    lowest, highest = (f"{names[place]} ({percent(accuracy[place], 1)})" for place in (low, high))
-    extremes = f"lowest accuracy: {lowest}, highest: {highest}"
-    if accuracy[low] == accuracy[high]:
-        extremes = f"each class has an accuracy of {percent(accuracy[low], 1)}"
-    return f"{extremes}. {confusion_sentence(confusion(label, predicted, len(names)), names)}"
 
 
 def _trials(results: Results) -> str:
