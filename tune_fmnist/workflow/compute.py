@@ -108,21 +108,7 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
     options, record, paths, mirror = session.options, session.record, session.paths, session.mirror
     audit = Audit.resumed(record.scheduler.audit, record.seed, trials.trials)
     rungs = Rungs.resumed(record.scheduler, record.max_epochs, trials.trials, trials.reported())
-    searcher = OptunaSearcher(
-        session.space,
-        Searching.of(record.searcher, session.space, record.seed, session.images.shape),
-        seed=record.seed,
-        max_epochs=record.max_epochs,
-        journal=paths.journal,
-        name=f"{record.name}-{record.search_id}",
-        count=record.trials,
-        audit=audit,
-        rungs=rungs,
-        trials=trials.trials,
-        epochs=trials.reported(),
-    )
-    if searcher.rebuilt:
-        session.screen.warnings.print(searcher.rebuilt)
+    searcher = _searcher(session, trials, audit, rungs)
     scheduler = make_scheduler(record.scheduler, record.max_epochs, audit, rungs)
     if options.resume:
         scheduler.resume(trials.reported())
@@ -163,6 +149,27 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
         record.slot_seconds = round(before + slots.seconds - slot_seconds, 1)
         record.search_seconds = round(record.search_seconds + time.monotonic() - began, 1)
         record.write(paths)
+
+
+def _searcher(session: Session, trials: TrialTables, audit: Audit, rungs: Rungs) -> OptunaSearcher:
+    """Return what proposes the trials, told of those that have run; say so if its study had to be made again."""
+    record = session.record
+    searcher = OptunaSearcher(
+        session.space,
+        Searching.of(record.searcher, session.space, record.seed, session.images.shape),
+        seed=record.seed,
+        max_epochs=record.max_epochs,
+        journal=session.paths.journal,
+        name=f"{record.name}-{record.search_id}",
+        count=record.trials,
+        audit=audit,
+        rungs=rungs,
+        trials=trials.trials,
+        epochs=trials.reported(),
+    )
+    if searcher.rebuilt:
+        session.screen.warnings.print(searcher.rebuilt)
+    return searcher
 
 
 def _run_confirmations(session: Session, plan: RetrainPlan, placement: Placement, slots: Slots) -> None:

@@ -102,18 +102,7 @@ def draw_learning_curves(data: LearningCurves) -> Figure:
     """Draw each trial's validation accuracy by epoch, and the rungs."""
     everything = [accuracy for curve in data.curves for accuracy in curve.accuracies]
     # Without those the lines need no clipping, which costs a file of many lines half a minute.
-    floor = max(everything) - DEPTH
-    rows = [
-        {
-            "n": curve.number,
-            "kind": curve.kind,
-            "status": curve.status,
-            "score": hundredfold(curve.score),
-            "epoch": curve.epochs,
-            "accuracy": [hundredfold(accuracy) if accuracy >= floor else None for accuracy in curve.accuracies],
-        }
-        for curve in data.curves
-    ]
+    rows = [_row(curve, floor=max(everything) - DEPTH) for curve in data.curves]
     last = max(max(curve.epochs) for curve in data.curves)
     x = _epochs(last)
     y = alt.Y("accuracy:Q", title="validation accuracy, %", scale=accuracy_scale(everything))
@@ -150,6 +139,18 @@ def draw_learning_curves(data: LearningCurves) -> Figure:
     layers: list[alt.Chart] = [*_rungs(data.rungs, x), quiet.add_params(pick), single, loud]
     whole = layered(layers, 380, of_trials=True)
     return Figure("learning_curves", data.title, data.caption, [whole])
+
+
+def _row(curve: Curve, floor: float) -> dict[str, Any]:
+    """Return a trial's line, with gaps below the floor."""
+    return {
+        "n": curve.number,
+        "kind": curve.kind,
+        "status": curve.status,
+        "score": hundredfold(curve.score),
+        "epoch": curve.epochs,
+        "accuracy": [hundredfold(accuracy) if accuracy >= floor else None for accuracy in curve.accuracies],
+    }
 
 
 def _rungs(epochs: list[int], x: alt.X) -> list[alt.Chart]:

@@ -73,19 +73,7 @@ def draw_ranges(data: TrialRows, at_edge: Sequence[Edge]) -> Figure:
         )
     )
     lanes, words = _lanes(data)
-    rails = chart(lanes).mark_rule(strokeWidth=1, color=ink("rest")).encode(x=x, x2="end:Q", y=y)
-    edges = chart(
-        [{**lane, "at": at, "end": end} for lane in lanes if lane["edges"] for at, end in ((0.0, 0.05), (0.95, 1.0))]
-    )
-    zones = edges.mark_bar(size=24, color=ink("line")).encode(x=x, x2="end:Q", y=y)
-    labels = [
-        chart([word for word in words if word["align"] == align])
-        .mark_text(dy=20, align=align, color=ink("quiet"), fontSize=11.5)
-        .encode(x=x, y=y, text="text:N")
-        for align in ("left", "center", "right")
-        if any(word["align"] == align for word in words)
-    ]
-    whole = layered([zones, rails, ticks, marks, *labels], 54 * len(names), of_trials=True)
+    whole = layered([*_rails(lanes, x, y), ticks, marks, *_values(words, x, y)], 54 * len(names), of_trials=True)
     title = "No value of the best configuration lies at a bound of its range"
     if at_edge:
         title = f"The best configuration lies at a bound in {len(at_edge)} of {counted(len(names), 'parameter')}"
@@ -95,6 +83,26 @@ def draw_ranges(data: TrialRows, at_edge: Sequence[Edge]) -> Figure:
     if not all(lane["edges"] for lane in lanes):
         caption += " Where a parameter has few values, how many trials have each stands in brackets."
     return Figure("ranges", title, caption, [whole], datasets={TRIALS: data.rows})
+
+
+def _rails(lanes: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """Return each range as a line, below it the outer 5 % on either side."""
+    rails = chart(lanes).mark_rule(strokeWidth=1, color=ink("rest")).encode(x=x, x2="end:Q", y=y)
+    edges = chart(
+        [{**lane, "at": at, "end": end} for lane in lanes if lane["edges"] for at, end in ((0.0, 0.05), (0.95, 1.0))]
+    )
+    return [edges.mark_bar(size=24, color=ink("line")).encode(x=x, x2="end:Q", y=y), rails]
+
+
+def _values(words: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """Return the bounds, or the values where there are few, as words under the lines."""
+    return [
+        chart([word for word in words if word["align"] == align])
+        .mark_text(dy=20, align=align, color=ink("quiet"), fontSize=11.5)
+        .encode(x=x, y=y, text="text:N")
+        for align in ("left", "center", "right")
+        if any(word["align"] == align for word in words)
+    ]
 
 
 _SHAPES = {"start": "square", "baseline": "circle", "best": "diamond"}

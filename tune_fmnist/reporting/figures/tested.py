@@ -127,11 +127,6 @@ def _draw_accuracies(data: Accuracies) -> Panel:
         }
         for shown in data.configurations
     ]
-    seeds = [
-        {"name": shown.name, "kind": shown.kind, "accuracy": hundredfold(accuracy), "seed": place}
-        for shown in data.configurations
-        for place, accuracy in enumerate(shown.seeds, start=1)
-    ]
     names = [shown.name for shown in data.configurations]
     y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelColor=ink("ink"), labelLimit=150, grid=False))
     colour = alt.Color("kind:N", scale=palette(_COLOURS), legend=None)
@@ -145,26 +140,28 @@ def _draw_accuracies(data: Accuracies) -> Panel:
     base = chart(rows).encode(y=y, color=colour, tooltip=tooltip)
     bars = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", scale=scale, title="test accuracy, %"), x2="high:Q")
     means = base.mark_point(shape="diamond", size=130).encode(x="mean:Q")
-    circles = (
-        chart(seeds)
-        .mark_point(filled=False, size=42, strokeWidth=1.3, yOffset=13)
-        .encode(
-            x="accuracy:Q",
-            y=y,
-            color=colour,
-            tooltip=[
-                alt.Tooltip("name:N", title="configuration"),
-                alt.Tooltip("seed:Q", title="retrain"),
-                alt.Tooltip("accuracy:Q", title="test accuracy, %", format=".2f"),
-            ],
-        )
-    )
-    layers: list[alt.Chart] = [bars, circles, means]
+    layers: list[alt.Chart] = [bars, _seeds(data, y, colour), means]
     if data.published is not None:
         line = [{"at": hundredfold(data.published), "text": f"published: {percent(data.published)}"}]
         rule = chart(line).mark_rule(strokeDash=[3, 3], color=ink("base")).encode(x="at:Q", tooltip="text:N")
         layers.insert(0, rule)
     return layered(layers, _height(len(rows)))
+
+
+def _seeds(data: Accuracies, y: alt.Y, colour: alt.Color) -> alt.Chart:
+    """Return each retrain's accuracy as a circle, below its configuration's mean."""
+    rows = [
+        {"name": shown.name, "kind": shown.kind, "accuracy": hundredfold(accuracy), "seed": place}
+        for shown in data.configurations
+        for place, accuracy in enumerate(shown.seeds, start=1)
+    ]
+    tooltip = [
+        alt.Tooltip("name:N", title="configuration"),
+        alt.Tooltip("seed:Q", title="retrain"),
+        alt.Tooltip("accuracy:Q", title="test accuracy, %", format=".2f"),
+    ]
+    marks: alt.Chart = chart(rows).mark_point(filled=False, size=42, strokeWidth=1.3, yOffset=13)
+    return marks.encode(x="accuracy:Q", y=y, color=colour, tooltip=tooltip)
 
 
 def _draw_differences(compared: list[Accuracy], names: list[str]) -> Panel:
