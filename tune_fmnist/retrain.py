@@ -11,7 +11,7 @@ from tune_fmnist.cli import Debug, JsonLines, Quiet
 from tune_fmnist.completion import folders
 from tune_fmnist.help_page import machines, retrains, searched
 from tune_fmnist.reporting.screen import Screen
-from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options
+from tune_fmnist.workflow.options import Options
 from tune_fmnist.workflow.retrain import run
 
 EXAMPLES: Final = """\
@@ -24,9 +24,9 @@ def main(
     folder: Annotated[Path, typer.Argument(help="the folder of a search", autocompletion=folders)],
     model: Annotated[str | None, searched(help="MODULE:CLASS, if the search is of your own")] = None,
     dataset: Annotated[str | None, searched(help="FOLDER or MODULE:FUNCTION, if its images are your own")] = None,
-    confirm: Annotated[int, retrains(help="seeds to train each of the best again with")] = CONFIRM,
-    top_k: Annotated[int, retrains(help="how many of the best configurations")] = TOP_K,
-    retrain_seeds: Annotated[int, retrains(help="seeds of each")] = RETRAIN_SEEDS,
+    confirm: Annotated[int | None, retrains(help="seeds to train each of the best again with [as before]")] = None,
+    top_k: Annotated[int | None, retrains(help="how many of the best configurations [as before]")] = None,
+    retrain_seeds: Annotated[int | None, retrains(help="seeds of each [as before]")] = None,
     data_root: Annotated[Path | None, searched(help="a torchvision data root [found or fetched]")] = None,
     cpus_per_trial: Annotated[float | None, machines(help="CPUs of one retrain [1]")] = None,
     gpus_per_trial: Annotated[float | None, machines(help="GPUs of one retrain, or a share of one")] = None,

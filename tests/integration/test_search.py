@@ -179,7 +179,7 @@ def test_a_quiet_search_says_its_result_alone(finished: Results, tmp_path: Path)
     before = tune("show", tmp_path / "x").stdout
     again = tune("search", "--resume", "--results-dir", tmp_path, "--name", "x", "--quiet")
     assert (again.returncode, again.stdout, again.stderr) == (0, before, "")
-    again = tune("retrain", tmp_path / "x", "--retrain-seeds", 2, "-q")
+    again = tune("retrain", tmp_path / "x", "-q")
     assert (again.returncode, again.stdout, again.stderr) == (0, before, "")
 
 

@@ -16,6 +16,7 @@ from tests.fake_search import make_search
 from tests.outputs import from_terminal
 from tune_fmnist.reporting.progress import SearchDisplay, TaskDisplay
 from tune_fmnist.reporting.wording import duration, percent
+from tune_fmnist.store import tables
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.trial_tables import TrialTables
 
@@ -30,21 +31,21 @@ def tables_of(folder: Path) -> TrialTables:
 
 
 def test_each_trial_that_ends_is_a_line(tmp_path: Path) -> None:
-    tables = tables_of(tmp_path)
+    trials = tables_of(tmp_path)
     out = Console(file=io.StringIO(), soft_wrap=True)
-    display = SearchDisplay(out, tables, trials=6, slots=2, time_budget=None)
+    display = SearchDisplay(out, trials, trials=6, slots=2, time_budget=None)
     display.step(None)
     assert printed(out) == ""
     display.step(3)
-    best, first = tables.best, tables.trials[0]
+    best, first = trials.best, trials.trials[0]
     assert best is not None
-    spent = sum(trial["seconds"] for trial in tables.trials.values())
+    spent = sum(trial["seconds"] for trial in trials.trials.values())
     # One trial is running, and has had two epochs; those that ended had on average.  The next rung is at three.
-    each = (tables.epochs - 2) / 5
-    left = max(1.0, each - 2) * spent / tables.epochs / 2
+    each = (trials.epochs - 2) / 5
+    left = max(1.0, each - 2) * spent / trials.epochs / 2
     assert re.fullmatch(
         r"\d\d:\d\d:\d\d trial 3 diverged \(training loss nan in epoch 2\); 5/6 trials, 0 epochs in 0 s after "
-        rf"{tables.epochs} before, about {duration(left)} left; "
+        rf"{trials.epochs} before, about {duration(left)} left; "
         rf"best score {percent(best['score'])} \(trial {best['number']}, {best['epochs']} epochs\); "
         rf"baseline {percent(first['score'])}\n",
         printed(out),
@@ -57,9 +58,9 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    tables = tables_of(tmp_path)
+    trials = tables_of(tmp_path)
     out = Console(file=io.StringIO(), force_terminal=True, width=200, highlight=False)
-    display = SearchDisplay(out, tables, trials=6, slots=2, time_budget=None)
+    display = SearchDisplay(out, trials, trials=6, slots=2, time_budget=None)
     with display.shown():
         display.step(3)
     assert ("trial 3 diverged" in printed(out)) == (variables["TERM"] == "dumb")
@@ -138,18 +139,30 @@ def test_nothing_of_the_display_is_left_above_what_ctrl_c_leaves(tmp_path: Path)
     assert not any(rest)
 
 
+def test_a_trial_that_waits_has_not_ended(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    rows = tables.read(results.paths.trials, tables.TRIALS).to_pylist()
+    waits = next(row for row in rows if row["status"] == "completed" and row["number"])
+    waits["status"] = "paused"
+    tables.write(tables.to_table(rows, tables.TRIALS), results.paths.trials)
+    display = SearchDisplay(
+        Console(file=io.StringIO()), TrialTables(results.paths, results.record), trials=6, slots=2, time_budget=None
+    )
+    assert display.in_short().startswith("4/6 trials, 1 waiting, ")
+
+
 def test_before_the_first_epoch_there_is_no_best(tmp_path: Path) -> None:
-    tables = TrialTables(SearchPaths(tmp_path / "new"), make_search(tmp_path).record)
+    trials = TrialTables(SearchPaths(tmp_path / "new"), make_search(tmp_path).record)
     out = Console(file=io.StringIO(), width=80)
-    out.print(SearchDisplay(out, tables, trials=6, slots=2, time_budget=None).render())
+    out.print(SearchDisplay(out, trials, trials=6, slots=2, time_budget=None).render())
     assert "0/6 trials, 0 epochs in 0 s\nno epoch yet" in printed(out)
 
 
 def test_the_display_shows_the_running_trials_in_80_columns(tmp_path: Path) -> None:
-    tables = tables_of(tmp_path)
+    trials = tables_of(tmp_path)
     out = Console(file=io.StringIO(), width=80)
-    out.print(SearchDisplay(out, tables, trials=6, slots=2, time_budget=None).render())
-    assert re.search(rf"trial 5 .* epoch 2/5 +{percent(tables.trials[5]['val_accuracy'])}", printed(out))
+    out.print(SearchDisplay(out, trials, trials=6, slots=2, time_budget=None).render())
+    assert re.search(rf"trial 5 .* epoch 2/5 +{percent(trials.trials[5]['val_accuracy'])}", printed(out))
     assert "running 1  completed 3  diverged 1  failed 1" in printed(out)
     assert max(map(len, printed(out).splitlines())) <= 80
 

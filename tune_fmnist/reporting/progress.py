@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_fmnist.base import signals
-from tune_fmnist.base.vocabulary import PAUSED, RUNNING, STATUSES, STOPPED
+from tune_fmnist.base.vocabulary import PAUSED, STATUSES, STOPPED
 from tune_fmnist.reporting.wording import DASH, duration, percent, settings
 
 if TYPE_CHECKING:
@@ -120,9 +120,10 @@ class SearchDisplay(_Display):
     def render(self) -> RenderableType:
         """Return the display: a bar, counts, the best trial and the running ones; at most 80 columns wide."""
         counts = self._tables.counts
-        ended = sum(counts.values()) - counts[RUNNING]
         head = Table.grid(padding=(0, 1))
-        head.add_row("trials", ProgressBar(total=self._trials, completed=ended, width=40), f"{ended}/{self._trials}")
+        # What waits has been trained for now.
+        bar = ProgressBar(total=self._trials, completed=self._ended + counts[PAUSED], width=40)
+        head.add_row("trials", bar, f"{self._ended}/{self._trials}")
         running = Table.grid(padding=(0, 2))
         shown = self._tables.running
         for trial in shown[:_RUNNING_SHOWN]:
@@ -137,26 +138,32 @@ class SearchDisplay(_Display):
         best = Text(self._best_settings(), style="dim")
         return Group(head, Text(states), Text(self._progress()), Text(self._best()), best, *trouble, running)
 
+    @property
+    def _ended(self) -> int:
+        """How many trials have ended; one that waits has not."""
+        return len(self._tables.trials) - len(self._tables.unfinished)
+
     def _progress(self) -> str:
-        counts = self._tables.counts
-        ended = sum(counts.values()) - counts[RUNNING]
         spent = time.monotonic() - self._began
-        left = self._time_left(ended, spent)
+        left = self._time_left(spent)
         about = f", about {duration(left)} left" if left is not None else ""
         before = f" after {self._epochs_before} before" if self._epochs_before else ""
         epochs = self._tables.epochs - self._epochs_before
-        return f"{ended}/{self._trials} trials, {epochs} epochs in {duration(spent)}{before}{about}"
+        waiting = self._tables.counts[PAUSED]
+        wait = f", {waiting} waiting" if waiting else ""
+        return f"{self._ended}/{self._trials} trials{wait}, {epochs} epochs in {duration(spent)}{before}{about}"
 
-    def _time_left(self, ended: int, spent: float) -> float | None:
+    def _time_left(self, spent: float) -> float | None:
         """Estimate the seconds left, from the epochs of a trial so far, and the seconds of an epoch in a slot.
 
         Both are of all trials, also of those before an interruption.
         """
         running, epochs = self._tables.running, self._tables.epochs
-        if not ended or not epochs or ended == self._trials:
+        away = len(self._tables.trials) - len(running)
+        if not away or not epochs or away == self._trials:
             return None
-        each = max(1.0, (epochs - sum(trial["epochs"] for trial in running)) / ended)
-        to_come = max(0, self._trials - ended - len(running)) * each
+        each = max(1.0, (epochs - sum(trial["epochs"] for trial in running)) / away)
+        to_come = max(0, self._trials - away - len(running)) * each
         to_come += sum(max(self._at_least(trial), each - trial["epochs"]) for trial in running)
         seconds = sum(trial["seconds"] for trial in self._tables.trials.values()) / epochs
         left: float = to_come * seconds / self._slots

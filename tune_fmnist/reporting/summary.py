@@ -17,6 +17,7 @@ from tune_fmnist.reporting.wording import (
     duration,
     p_text,
     percent,
+    points,
     proposers,
     published,
     score_definition,
@@ -74,7 +75,7 @@ def _table(results: Results, retrained: Retrained | None) -> Table:
             name = "baseline, trial 0" if row["number"] == 0 else f"trial {row['number']}"
             table.add_row(name, _percent(row["score"]))
     for row in [] if retrained is None else rows_of(retrained.summary):
-        compared = [] if row["is_baseline"] else [f"{row['difference'] * 100:+.2f}", p_text(row["p_value"])]
+        compared = [] if row["is_baseline"] else [points(row["difference"]), p_text(row["p_value"])]
         interval = f"{_percent(row['low'])} to {_percent(row['high'])}"
         table.add_row(row["name"], _percent(row["validation"]), _percent(row["mean"]), interval, *compared)
     return table
@@ -105,12 +106,21 @@ def _trials(results: Results) -> str:
 def _files(results: Results) -> list[str]:
     """Return where everything is, and a command that goes further."""
     folder = results.paths.folder
+    what = "tables, model and report" if results.paths.best.exists() else "tables and report"
+    files = f"{what}: {folder}; open {results.paths.page}"
+    more = _next(results)
+    return [files] if more is None else [files, f"next: {shlex.join(['python', '-m', *more])}"]
+
+
+def _next(results: Results) -> list[str] | None:
+    """Return the module and the options that go further; None while the search runs."""
+    folder, record = results.paths.folder, results.record
+    resume = ["tune_fmnist.search", "--resume", "--results-dir", str(folder.parent), "--name", folder.name]
+    resume += record.named_to_resume
+    if record.state == "running":
+        return None
+    if record.state != "finished":
+        return resume
     if results.retrained:
-        options = ["--resume", "--results-dir", str(folder.parent), "--name", folder.name, *results.record.named_again]
-        more = ["python", "-m", "tune_fmnist.search", *options, "--trials", str(2 * results.record.trials)]
-    else:
-        more = ["python", "-m", "tune_fmnist.retrain", str(folder), *results.record.named_again]
-    return [
-        f"tables, model and report: {folder}; open {results.paths.page}",
-        f"next: {shlex.join(more)}",
-    ]
+        return [*resume, "--trials", str(2 * record.trials)]
+    return ["tune_fmnist.retrain", str(folder), *record.named_again]

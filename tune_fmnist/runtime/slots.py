@@ -85,11 +85,12 @@ class Slots:
 
 
 def place(
-    cpus_per_trial: float | None, gpus_per_trial: float | None, max_concurrent: int | None, *, wait: bool = False
+    cpus_per_trial: float | None, gpus_per_trial: float | None, max_concurrent: int | None, *, joined: bool = False
 ) -> Placement:
     """Divide the cluster into slots of one CPU each, and a share of a GPU where there are any, unless told otherwise.
 
-    With ``wait``, nodes that can hold a trial may still join: there is no slot yet.
+    A cluster that was ``joined`` may have no slot yet: where ``max_concurrent`` says how many there will be, or no node
+    has a CPU to give, nodes that can hold a trial are still to come, as those that an autoscaler starts.
 
     Raises:
         InputError: no node of the cluster can hold one trial.
@@ -100,7 +101,8 @@ def place(
     gpus = by_default if gpus_per_trial is None else gpus_per_trial
     cpus = 1.0 if cpus_per_trial is None else cpus_per_trial
     slots = _count(nodes, cpus, gpus, max_concurrent)
-    if slots == 0 and not wait:
+    grows = joined and (max_concurrent is not None or not any(one.get("CPU") for one in resources))
+    if slots == 0 and not grows:
         most = {kind: max(one.get(kind, 0) for one in resources) for kind in ("CPU", "GPU")}
         raise InputError(
             f"no node can hold a trial of {cpus:g} CPU and {gpus:g} GPU",

@@ -51,8 +51,7 @@ def compute(session: Session, trials: TrialTables, left: int, began: float) -> N
         record.close(session.paths, "failed", time.monotonic() - began)
 
     with _ray(session, at_last):
-        # An autoscaler may start the nodes that are asked for.
-        placement = _place(session, wait=joined and options.max_concurrent is not None)
+        placement = _place(session)
         if mirror or joined:
             folder = mirror.folder if mirror else Folder.at(str(session.paths.folder))
             check_storage(folder, "--storage" if mirror else "--results-dir")
@@ -90,14 +89,15 @@ def _ray(session: Session, at_last: Callable[[], None] = lambda: None) -> Iterat
         yield
 
 
-def _place(session: Session, *, wait: bool = False) -> Placement:
+def _place(session: Session) -> Placement:
     """Divide the cluster into slots; say how, on the screen and in the record."""
     options, record = session.options, session.record
     gpus = options.gpus_per_trial
     if gpus is None and (measured := gpu_sharing.measure(baseline(record.model), session.images.shape)):
         record.gpu_sharing = measured._asdict()
         gpus = 1 / measured.trials
-    placement = place(options.cpus_per_trial, gpus, options.max_concurrent, wait=wait)
+    joined = options.address is not None
+    placement = place(options.cpus_per_trial, gpus, options.max_concurrent, joined=joined)
     record.placement = PlacementRecord(**placement._asdict())
     session.screen.progress.print(f"Ray: {placement}")
     return placement

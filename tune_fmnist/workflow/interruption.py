@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
+from typing import Final
 
 from tune_fmnist.reporting.events import Interrupted
 from tune_fmnist.reporting.wording import counted
 from tune_fmnist.store import tables
 from tune_fmnist.store.record import RetrainPlan
 from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.workflow.options import Options, option
 from tune_fmnist.workflow.session import Session
+
+_MACHINES: Final = ("data_root", "cpus_per_trial", "gpus_per_trial", "address")
+"""Options that the record does not repeat when a command goes on."""
+
+_TRIALS: Final = (*_MACHINES, "max_concurrent", "trial_timeout", "time_budget", "storage")
+"""The same of a search."""
 
 
 def tell_search(session: Session, trials: TrialTables) -> None:
@@ -17,7 +26,8 @@ def tell_search(session: Session, trials: TrialTables) -> None:
     folder, record = session.paths.folder, session.record
     held = f"{counted(len(trials.trials), 'trial')} and {counted(trials.epochs, 'epoch')}"
     place = ["--results-dir", str(folder.parent), "--name", folder.name]
-    _tell(session, trials, held, ["search", "--resume", *place, *record.named_to_resume])
+    given = _given(session.options, _TRIALS)
+    _tell(session, trials, held, ["search", "--resume", *place, *record.named_to_resume, *given])
 
 
 def tell_retrain(session: Session, plan: RetrainPlan) -> None:
@@ -26,8 +36,18 @@ def tell_retrain(session: Session, plan: RetrainPlan) -> None:
     held = tables.read(paths.retrains, tables.RETRAINS).num_rows if paths.retrains.exists() else 0
     wanted = {"--confirm": plan.confirm, "--top-k": plan.top_k, "--retrain-seeds": plan.seeds}
     options = [word for name, value in wanted.items() for word in (name, str(value))]
-    command = ["retrain", str(paths.folder), *options, *record.named_again]
+    command = ["retrain", str(paths.folder), *options, *record.named_again, *_given(session.options, _MACHINES)]
     _tell(session, TrialTables(paths, record), counted(held, "retrain"), command)
+
+
+def _given(options: Options, names: Iterable[str]) -> list[str]:
+    """Return those of the options that were given, as they are written on a command line."""
+    words = []
+    for name in names:
+        value = getattr(options, name)
+        if value is not None:
+            words += [option(name), f"{value:g}s" if name in ("trial_timeout", "time_budget") else str(value)]
+    return words
 
 
 def _tell(session: Session, trials: TrialTables, held: str, command: list[str]) -> None:

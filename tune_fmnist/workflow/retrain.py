@@ -17,7 +17,7 @@ from tune_fmnist.store import tables
 from tune_fmnist.store.record import RetrainPlan
 from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.workflow import interruption
-from tune_fmnist.workflow.options import CONFIRM, RETRAIN_SEEDS, TOP_K, Options, python_names
+from tune_fmnist.workflow.options import Options, python_names
 from tune_fmnist.workflow.session import Session, open_existing, present, something_is_pending, tell_start
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def retrain(
     *,
     model: str | type[nn.Module] | None = None,
     dataset: str | Path | Callable[[str], Any] | None = None,
-    confirm: int = CONFIRM,
-    top_k: int = TOP_K,
-    retrain_seeds: int = RETRAIN_SEEDS,
+    confirm: int | None = None,
+    top_k: int | None = None,
+    retrain_seeds: int | None = None,
     data_root: Path | str | None = None,
     cpus_per_trial: float | None = None,
     gpus_per_trial: float | None = None,
@@ -46,9 +46,10 @@ def retrain(
         folder: of the search.
         model: the class of a network of your own, or ``"MODULE:CLASS"``; a search of ``ann`` or ``cnn`` knows it.
         dataset: the folder or the function of images of your own; a search of a known dataset knows it.
-        confirm: train each candidate for the retrains so many times again, with other seeds; 0 ranks by the trials.
-        top_k: how many of the best configurations, besides the baseline.
-        retrain_seeds: seeds of each.
+        confirm: train each candidate for the retrains so many times again, with other seeds; 0 ranks by the trials
+            [as before].
+        top_k: how many of the best configurations, besides the baseline [as before].
+        retrain_seeds: seeds of each [as before].
         data_root: a torchvision data root [found or fetched].
         cpus_per_trial: CPUs of one confirmation or retrain [1].
         gpus_per_trial: GPUs of one, or a share of one.
@@ -82,13 +83,7 @@ def run(folder: Path, options: Options, screen: Screen) -> Results:
 
 def _run(session: Session) -> None:
     """Run what is pending; a search whose trials have all ended is finished afterwards."""
-    record, options, began = session.record, session.options, time.monotonic()
-    plan = RetrainPlan(
-        wanted=True,
-        top_k=options.top_k or TOP_K,
-        seeds=options.retrain_seeds or RETRAIN_SEEDS,
-        confirm=options.confirm or 0,
-    )
+    record, began, plan = session.record, time.monotonic(), _plan(session)
     pending = something_is_pending(session, plan)
     tell_start(session, "retrain", resumed=True)
     if session.mirror:
@@ -108,3 +103,19 @@ def _run(session: Session) -> None:
     statuses = tables.read(session.paths.trials, tables.TRIALS)["status"].to_pylist()
     if len(statuses) >= record.trials and not set(UNFINISHED) & set(statuses):
         record.close(session.paths, "finished", time.monotonic() - began)
+
+
+def _plan(session: Session) -> RetrainPlan:
+    """Return what the options ask for; where they do not say, as the last retrains had it, or else the search."""
+    record, options = session.record, session.options
+    planned, last = record.retrain_plan, record.retrain
+    before = (planned.top_k, planned.seeds, planned.confirm)
+    if last is not None:
+        before = (last.top_k or planned.top_k, last.seeds or planned.seeds, last.confirm)
+    top_k, seeds, confirm = before
+    return RetrainPlan(
+        wanted=True,
+        top_k=options.top_k or top_k,
+        seeds=options.retrain_seeds or seeds,
+        confirm=confirm if options.confirm is None else options.confirm,
+    )
