@@ -216,7 +216,7 @@ def _check(name: str, key: str = "NAME") -> str:
 
 EXAMPLES: Final = """\
 up cluster.yaml
-submit cluster.yaml -- --model cnn --name night
+submit FILE -- --model cnn --storage s3://BUCKET
 fetch cluster.yaml night"""
 """What may be typed after the command, one example per line."""
 
@@ -236,6 +236,8 @@ def main(
     more = more or []
     if action not in get_args(Action):
         raise InputError(f"invalid value {action!r}", key="ACTION", hint="use up, submit, status, fetch or down")
+    if action in ("up", "down") and more:
+        raise InputError(f"invalid value {more[0]!r}", key="ARGUMENT", hint=f"{action} takes the cluster's file alone")
     if action == "fetch" and len(more) != 1:
         raise InputError("missing", key="NAME", hint="name the search to fetch")
     launcher = Launcher(file)

@@ -56,7 +56,7 @@ def test_searches_on_other_images_or_without_a_test_are_not_compared_in_what_the
     assert all(math.isnan(row["test"]) for row in rows_of(found.table))
     assert "within these groups only: a/x; b/x." in found.findings[0]
     assert found.findings[1].startswith("No two of them have tested models")
-    assert ("searcher", first.record.searcher.name, "random") in found.differences
+    assert ("searcher.name", first.record.searcher.name, "random") in found.differences
     assert any(line[0] == "dropout" and line[2] == "0 to 0.3" for line in found.differences)
     out = console()
     with out.capture() as captured:

@@ -54,7 +54,7 @@ def told(results: Results, values: dict[str, Any]) -> str:
 
 
 def test_the_record_itself_is_told(made: Results) -> None:
-    assert "slots 97 % busy, 90 % while trials waited" in told(made, COMPLETE)
+    assert "slots 97 % busy, 90 % until the last trial began" in told(made, COMPLETE)
 
 
 @pytest.mark.parametrize("key", SearchRecord.model_fields)

@@ -27,8 +27,12 @@ def test_times_and_memory_have_units() -> None:
     assert words["Machine"] == "2.0 GiB of memory; GPUs: H100."
     assert "1:15 min for the confirmations, 1:02 h for the retrains" in words["Time"]
     assert words["Retrains and test"] == (
-        "The first 3 and the baseline, each trained anew with 5 seeds on all images. Before, candidates were trained "
-        "again with 2 further seeds, by which they rank."
+        "The best 3 configurations and the baseline, each trained anew with 5 seeds on all images. Before, "
+        "candidates are trained again with 2 further seeds, by which they rank."
+    )
+    planned = {"wanted": True, "top_k": 1, "seeds": 5}
+    assert told(retrain_plan=planned)["Retrains and test"].startswith(
+        "Planned: the best configuration and the baseline, "
     )
 
 
@@ -36,13 +40,21 @@ def test_times_and_memory_have_units() -> None:
     ("scheduler", "words"),
     [
         ({"name": "fifo"}, "None: every trial trains to the end."),
-        ({"name": "asha", "grace": 3, "reduction_factor": 3}, "ASHA: after epoch 3 about one trial in 3 goes on."),
+        (
+            {"name": "asha", "grace": 3, "reduction_factor": 3},
+            "Successive halving: after epoch 3 about one trial in 3 goes on; the others are stopped.",
+        ),
+        (
+            {"name": "promotion", "grace": 3, "reduction_factor": 3},
+            "Successive halving: after epoch 3 about one trial in 3 goes on; a trial waits until it is among the best "
+            "there.",
+        ),
     ],
 )
 def test_early_stopping_is_named_with_its_rungs(scheduler: dict[str, Any], words: str) -> None:
-    assert told(scheduler=scheduler)["Early stopping"] == words
+    assert told(scheduler=scheduler)["Which go on"] == words
 
 
 def test_a_search_that_is_to_retrain_nothing_says_so() -> None:
     plan = {"wanted": False, "top_k": 3, "seeds": 3}
-    assert told(retrain_plan=plan)["Retrains and test"] == "None: the test images have not been used."
+    assert told(retrain_plan=plan)["Retrains and test"] == "None are planned."

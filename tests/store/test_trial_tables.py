@@ -184,7 +184,7 @@ def fail_at_once(trial_tables: TrialTables) -> None:
     ("happens", "status", "reason", "epochs", "best", "score"),
     [
         (end_at_the_last_epoch, "completed", "reached 3 epochs", 3, 0.9, 0.85),
-        (end_by_asha, "stopped", "by ASHA: score 0.8000 after epoch 1 is too low", 1, 0.8, 0.8),
+        (end_by_asha, "stopped", "score 0.8000 after epoch 1 is not among the best there", 1, 0.8, 0.8),
         (end_by_the_time_budget, "stopped", "the time budget of 60 s was used up", 2, 0.9, 0.85),
         (end_before_the_first_epoch, "stopped", "the time budget of 60 s was used up", 0, None, None),
         (diverge, "diverged", "training loss nan in epoch 2", 2, 0.8, 0.8),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -18,16 +20,21 @@ from tune_fmnist.base.datasets import title_of
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
 from tune_fmnist.reporting.anytime import best_so_far
+from tune_fmnist.reporting.confirmed import Confirmed, validation
 from tune_fmnist.reporting.figures.beside import Course, TestedBest, draw_courses, draw_tests
 from tune_fmnist.reporting.figures.style import Figure
 from tune_fmnist.reporting.html import rendered
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
-from tune_fmnist.reporting.statistics import SIGNIFICANT, Comparison, compare, correctness, holm, interval
-from tune_fmnist.reporting.wording import DASH, p_text, percent, plain
+from tune_fmnist.reporting.statistics import SIGNIFICANT, Comparison, compare, correctness, holm
+from tune_fmnist.reporting.wording import DASH, between, p_text, percent, plain
 from tune_fmnist.store.paths import SearchPaths
 
-_METHOD: Final = ("dataset", "trials", "max_epochs", "searcher", "scheduler", "seed", "images_seed", "limit_train")
+_METHOD: Final = (
+    *("dataset", "limit_train", "images_seed", "seed", "trials", "max_epochs", "scored_epochs"),
+    *("searcher.name", "scheduler.name", "scheduler.grace", "scheduler.reduction_factor", "scheduler.audit"),
+    *("retrain_plan.confirm",),
+)
 """Keys of a record that say how a search was made."""
 
 
@@ -41,14 +48,14 @@ class ComparedSearches:
         findings: sentences: which validation images they share, and how the first ranks differ in the test.
         differences: what differs in method and space, a line for each key: key, then each search's value in words.
         courses: the best score of each search, trial by trial.
-        same_images: whether they validate on the same images.
+        same_scores: whether their scores are of the same images and mean the same.
     """
 
     table: pd.DataFrame
     findings: list[str]
     differences: list[tuple[str, ...]]
     courses: list[Course]
-    same_images: bool
+    same_scores: bool
 
     def write_page(self, file: Path | str) -> Path:
         """Write all of it, with pictures, as a page that needs no network; return the page's path.
@@ -72,10 +79,10 @@ class ComparedSearches:
 
     def _figures(self) -> list[Figure]:
         tested = [TestedBest(row["name"], row["test"], row["low"], row["high"]) for row in rows_of(self.table)]
-        tested = [one for one in tested if one.mean == one.mean]
+        tested = [one for one in tested if not math.isnan(one.mean)]
         begun = [course for course in self.courses if course.points]
         drawn = [draw_tests(tested)] if tested else []
-        return [*drawn, draw_courses(begun, comparable=self.same_images)] if begun else drawn
+        return [*drawn, draw_courses(begun, comparable=self.same_scores)] if begun else drawn
 
 
 def compare_searches(folders: Sequence[Path | str]) -> ComparedSearches:
@@ -97,12 +104,12 @@ def compare_searches(folders: Sequence[Path | str]) -> ComparedSearches:
     retrained = [Retrained.of(results) for results in searches]
     rows = [_row(*one) for one in zip(names, searches, retrained, strict=True)]
     tested = [one for one in zip(names, searches, retrained, strict=True) if one[2] is not None]
-    findings = [_validation(names, searches), *_tests(tested)]
+    findings = [*_validation(names, searches), *_tests(tested)]
     courses = [
         Course(name, best_so_far(results.trials, results.epochs)) for name, results in zip(names, searches, strict=True)
     ]
-    same_images = len({results.record.split_hash for results in searches}) == 1
-    return ComparedSearches(pd.DataFrame(rows), findings, _differences(searches), courses, same_images)
+    same_scores = len({_scored(results) for results in searches}) == 1
+    return ComparedSearches(pd.DataFrame(rows), findings, _differences(searches), courses, same_scores)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -115,20 +122,19 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _row(name: str, results: Results, retrained: Retrained | None) -> dict[str, Any]:
-    record, ranked = results.record, results.ranked
+    record = results.record
     row: dict[str, Any] = {
         "name": name,
         "model": record.model,
         "dataset": title_of(record.dataset),
         "trials": len(results.trials),
         "epochs": len(results.epochs),
-        "validation": float(ranked["score"].iloc[0]) if len(ranked) else float("nan"),
+        "validation": validation(results),
     }
-    if retrained is not None:
-        row["validation"] = retrained.best["validation"]
-    found = None if retrained is None else interval(_hits(retrained))
-    row["test"], row["low"], row["high"] = (found.mean, found.low, found.high) if found else [float("nan")] * 3
-    return row
+    if retrained is None:
+        return row | dict.fromkeys(("test", "low", "high"), math.nan)
+    best = retrained.best
+    return row | {"test": best["mean"], "low": best["low"], "high": best["high"]}
 
 
 def _hits(retrained: Retrained) -> Any:
@@ -136,15 +142,29 @@ def _hits(retrained: Retrained) -> Any:
     return correctness(retrained.predictions)[retrained.best["config_id"]].to_numpy()
 
 
-def _validation(names: Sequence[str], searches: Sequence[Results]) -> str:
-    """Say which searches validate on the same images."""
-    groups: dict[str, list[str]] = {}
+def _scored(results: Results) -> tuple[str, int | None]:
+    """Return what two searches have alike if their scores can be compared: the images, and the epochs that count."""
+    return results.record.split_hash, results.record.scored_epochs
+
+
+def _validation(names: Sequence[str], searches: Sequence[Results]) -> Iterator[str]:
+    """Say which searches' scores, and which of their accuracies in validation, can be compared."""
+    groups: dict[tuple[str, int | None], list[str]] = {}
     for name, results in zip(names, searches, strict=True):
-        groups.setdefault(results.record.split_hash, []).append(name)
-    if len(groups) == 1:
-        return "All validate on the same images: their scores can be compared."
+        groups.setdefault(_scored(results), []).append(name)
     listed = "; ".join(" and ".join(group) for group in groups.values())
-    return f"They validate on different images, so that scores compare within these groups only: {listed}."
+    if len(groups) == 1:
+        yield "All validate on the same images: their scores can be compared."
+    elif len({images for images, _ in groups}) == 1:
+        yield f"Their scores are of different epochs, and compare within these groups only: {listed}."
+    else:
+        yield f"They validate on different images, so that scores compare within these groups only: {listed}."
+    confirmed = [name for name, results in zip(names, searches, strict=True) if Confirmed.of(results) is not None]
+    if 0 < len(confirmed) < len(names):
+        yield (
+            f"The validation of {' and '.join(confirmed)} is a mean of confirmations; of the others it is the best "
+            "trial's score, which is higher than that configuration's mean."
+        )
 
 
 def _tests(tested: Sequence[tuple[str, Results, Any]]) -> list[str]:
@@ -185,25 +205,39 @@ def _differences(searches: Sequence[Results]) -> list[tuple[str, ...]]:
         values = [_method(results, key) for results in searches]
         if len(set(values)) > 1:
             kept.append((key, *values))
-    spaces = [results.record.space.get("parameters", {}) for results in searches]
+    spaces = [_space(results) for results in searches]
     for name in dict.fromkeys(name for space in spaces for name in space):
-        ranges = [_range(space.get(name)) for space in spaces]
+        ranges = [space.get(name, DASH) for space in spaces]
         if len(set(ranges)) > 1:
             kept.append((name, *ranges))
     return kept
 
 
 def _method(results: Results, key: str) -> str:
-    value = getattr(results.record, key)
-    return f"{value.name}" if hasattr(value, "name") else plain(value)
+    return plain(reduce(getattr, key.split("."), results.record))
 
 
-def _range(parameter: dict[str, Any] | None) -> str:
-    if parameter is None:
-        return DASH
+def _space(results: Results) -> dict[str, str]:
+    """Return what a search space consists of, in words: parameters, fixed settings, starts, the largest size."""
+    space = results.record.space
+    told = {name: _range(parameter) for name, parameter in space.get("parameters", {}).items()}
+    told |= {name: f"always {plain(value)}" for name, value in space.get("fixed", {}).items()}
+    starts = [", ".join(f"{name} {plain(value)}" for name, value in start.items()) for start in space.get("start", [])]
+    told |= {f"start {place}": start for place, start in enumerate(starts, start=1)}
+    if (most := space.get("max_parameters")) is not None:
+        told["max_parameters"] = f"{most:,}"
+    return told
+
+
+def _range(parameter: dict[str, Any]) -> str:
     if "choices" in parameter:
-        return ", ".join(json.dumps(choice) for choice in parameter["choices"])
-    return f"{parameter['low']:g} to {parameter['high']:g}{' log' if parameter.get('log') else ''}"
+        text = ", ".join(json.dumps(choice) for choice in parameter["choices"])
+    else:
+        text = f"{parameter['low']:g} to {parameter['high']:g}"
+        text += f" by {parameter['step']:g}" if parameter.get("step") not in (None, 1) else ""
+        text += " log" if parameter.get("log") else ""
+    when = parameter.get("when") or {}
+    return text + "".join(f", where {name} is {plain(value)}" for name, value in when.items())
 
 
 def print_comparison(found: ComparedSearches, out: Console) -> None:
@@ -213,8 +247,8 @@ def print_comparison(found: ComparedSearches, out: Console) -> None:
         table.add_column(name, justify="left" if name in ("name", "model", "dataset") else "right", overflow="fold")
     for row in rows_of(found.table):
         counts = [f"{row['trials']}", f"{row['epochs']}"]
-        accuracies = [DASH if row[name] != row[name] else percent(row[name]) for name in ("validation", "test")]
-        ends = DASH if row["low"] != row["low"] else f"{row['low'] * 100:.2f} to {row['high'] * 100:.2f}"
+        accuracies = [percent(row[name]) for name in ("validation", "test")]
+        ends = between(row["low"], row["high"])
         table.add_row(*(Text(row[name]) for name in ("name", "model", "dataset")), *counts, *accuracies, ends)
     out.print(table)
     for said in found.findings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -64,6 +65,16 @@ class Confirmed:
         winner = rows_of(summary.loc[summary["config_id"] == _first(results, shares)])[0]
         single = min(map(len, known)) == 1
         return cls(summary, None if single else tied(known), winner, len(results.ranked))
+
+
+def validation(results: Results) -> float:
+    """Return the mean confirmed score (a fraction) of the configuration that ranks first.
+
+    Where nothing was confirmed it is the best trial's score; NaN where no trial has one.
+    """
+    if (confirmed := Confirmed.of(results)) is not None:
+        return float(confirmed.summary["mean"].iloc[0])
+    return float(results.ranked["score"].iloc[0]) if len(results.ranked) else math.nan
 
 
 def _shares(rows: list[dict[str, Any]], name: str, images: int) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -52,7 +52,7 @@ class Started(_Event):
     trials: Annotated[int, Field(description="how many trials the search has")]
     max_epochs: Annotated[int, Field(description="epochs of the longest trial")]
     searcher: Annotated[str, Field(description="what proposes configurations")]
-    scheduler: Annotated[str, Field(description="what stops trials early")]
+    scheduler: Annotated[str, Field(description="which trials wait or stop")]
     seed: Annotated[int, Field(description="the search's")]
 
 

@@ -9,7 +9,6 @@ told, and of a parameter that is no better than one of pure chance, which is add
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -155,9 +154,8 @@ def told(found: Importances) -> str:
     others = [parameter.name for parameter in found.parameters if not parameter.told]
     if not matter:
         return f"Which parameter matters cannot be told from {found.trials} trials: none is above chance."
-    share = math.floor(100 * sum(parameter.told for parameter in found.parameters) / len(found.parameters))
     first = f"{_listed(matter)} {'matters' if len(matter) == 1 else 'matter'} for the rank after epoch {found.epoch}"
-    if share == 100:
+    if not others:
         return f"{first}."
     return f"{first}; of {_listed(others)} it cannot be told from {found.trials} trials."
 

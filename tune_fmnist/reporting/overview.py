@@ -12,13 +12,14 @@ from rich.text import Text
 from tune_fmnist.base.datasets import title_of
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.vocabulary import UNFINISHED
+from tune_fmnist.reporting.confirmed import validation
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.wording import DASH, percent
 from tune_fmnist.store.paths import SearchPaths
 
 
 class Line(NamedTuple):
-    """A search in a few words; accuracies are percentages, ``-`` where there is none."""
+    """A search in a few words; accuracies are percentages, a dash where there is none."""
 
     name: str
     model: str
@@ -54,8 +55,7 @@ def lines(results_dir: Path) -> list[Line | InputError]:
 
 
 def _line(results: Results) -> Line:
-    record, ranked = results.record, results.ranked
-    best = ranked["score"].iloc[0] if len(ranked) else None
+    record = results.record
     tested = rows_of(results.retrains[results.retrains["rank"] == 1]) if results.retrained else []
     ended = int((~results.trials["status"].isin(UNFINISHED)).sum())
     return Line(
@@ -64,7 +64,7 @@ def _line(results: Results) -> Line:
         dataset=title_of(record.dataset),
         state=record.state,
         trials=f"{ended}/{record.trials}",
-        validation=DASH if best is None else percent(best),
+        validation=percent(validation(results)),
         test=percent(fmean(row["test_accuracy"] for row in tested)) if tested else DASH,
         began=f"{record.started_at.astimezone():%Y-%m-%d %H:%M}",
     )

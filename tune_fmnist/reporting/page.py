@@ -79,7 +79,7 @@ def _of_search(results: Results, retrained: Retrained | None) -> dict[str, Any]:
         "score": wording.score_definition(record),
         "smaller": wording.smaller_than_published(record),
         "trials": trial_list(results),
-        "counts": wording.ends(trials, results.epochs),
+        "counts": wording.ends(trials, results.epochs, record.search_seconds),
         "proposed": wording.proposers(trials),
         "rungs": list(zip(rung_counts(results), stops.rungs(results), strict=True)),
         "waits": record.scheduler.name == "promotion",
@@ -100,11 +100,13 @@ def _of_test(results: Results, retrained: Retrained | None, confirmed: Confirmed
         "published": wording.published(results.record),
         "published_images": wording.PUBLISHED_IMAGES,
         "best_folder": str(results.paths.best),
+        "input_shape": ", ".join(map(str, results.record.input_shape)),
         "network": results.record.model.split(":") if results.record.is_own else None,
     }
     if retrained is None:
         nothing = dict.fromkeys(("details", "against_start", "tested_ranks", "filled_up", "classes"))
-        return told | nothing | {"answer": _answer_of_trials(results), "retrained": [], "reads": 0, "surest": []}
+        reads = len(results.test_reads) if results.retrained else 0
+        return told | nothing | {"answer": _answer_of_trials(results), "retrained": [], "reads": reads, "surest": []}
     return told | {
         "answer": verdicts.answer(retrained, results.dataset_title),
         "details": verdicts.details(retrained),

@@ -23,7 +23,7 @@ def provenance(record: SearchRecord) -> list[tuple[str, str]]:
         ("When", _when(record)),
         ("Trials", _trials(record)),
         ("Who proposed them", _searcher(record)),
-        ("Early stopping", _scheduler(record)),
+        ("Which go on", _scheduler(record)),
         ("Score", _score(record)),
         ("Images", _images(record)),
         ("Retrains and test", _retrains(record)),
@@ -71,9 +71,9 @@ def _scheduler(record: SearchRecord) -> str:
         return "None: every trial trains to the end."
     listed = " and ".join(filter(None, (", ".join(map(str, rungs[:-1])), str(rungs[-1]))))
     one = f"one trial in {record.scheduler.reduction_factor}"
-    text = f"ASHA: after epoch {listed} about {one} goes on."
-    if record.scheduler.name == "promotion":
-        text = f"ASHA: after epoch {listed} a trial waits until it is among the best there, of which {one} goes on."
+    text = f"Successive halving: after epoch {listed} about {one} goes on"
+    promotes = record.scheduler.name == "promotion"
+    text += "; a trial waits until it is among the best there." if promotes else "; the others are stopped."
     if record.scheduler.audit:
         text += (
             f" {percent(record.scheduler.audit, 0)} of those stopped run on all the same, to see whether it was right."
@@ -95,16 +95,17 @@ def _images(record: SearchRecord) -> str:
 
 def _retrains(record: SearchRecord) -> str:
     plan, done = record.retrain_plan, record.retrain
-    top_k, seeds = plan.top_k, plan.seeds
-    if done is not None:
-        top_k, seeds = done.top_k or top_k, done.seeds or seeds
-    elif not plan.wanted:
-        return "None: the test images have not been used."
-    text = f"The first {top_k} and the baseline, each trained anew with {counted(seeds, 'seed')} on all images."
-    confirm = plan.confirm if done is None else done.confirm
+    if done is not None and done.top_k and done.seeds:
+        top_k, seeds, confirm, was = done.top_k, done.seeds, done.confirm, ""
+    elif plan.wanted:
+        top_k, seeds, confirm, was = plan.top_k, plan.seeds, plan.confirm, "Planned: "
+    else:
+        return "None are planned."
+    best = "the best configuration" if top_k == 1 else f"the best {top_k} configurations"
+    text = f"{was}{best} and the baseline, each trained anew with {counted(seeds, 'seed')} on all images."
     if confirm:
-        text += f" Before, candidates were trained again with {counted(confirm, 'further seed')}, by which they rank."
-    return text
+        text += f" Before, candidates are trained again with {counted(confirm, 'further seed')}, by which they rank."
+    return text[0].upper() + text[1:]
 
 
 def _time(record: SearchRecord) -> str:
@@ -117,7 +118,7 @@ def _time(record: SearchRecord) -> str:
     if record.utilisation is not None:
         text += f". {percent(record.utilisation, 0)} of the slots' time was training and validation"
         if record.utilisation_while_trials_wait is not None:
-            text += f", {percent(record.utilisation_while_trials_wait, 0)} while trials waited"
+            text += f", {percent(record.utilisation_while_trials_wait, 0)} until the last trial began"
     return f"{text}."
 
 

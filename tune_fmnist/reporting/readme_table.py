@@ -74,8 +74,13 @@ def _said(results: Results) -> str:
         return " ".join([*said, "Nothing was tested."])
     best = retrained.best
     trials = results.trials[results.trials["config_id"] == best["config_id"]]
-    by = {"model": "the searcher's model", "random": "a random draw", "start": "the start", "baseline": "the report"}
-    who = "".join(f", proposed by {by[origin]}" for origin in trials["origin"].dropna()[:1])
+    by = {
+        "model": ", proposed by the searcher's model",
+        "random": ", drawn at random",
+        "start": ", the start written by hand",
+        "baseline": ", the baseline",
+    }
+    who = "".join(by[origin] for origin in trials["origin"].dropna()[:1])
     said.append(f"Best of {counted(len(results.trials), 'trial')}{who}: {best['settings']}.")
     if not math.isnan(best["p_value"]):
         own = Comparison(best["difference"], best["difference_low"], best["difference_high"], best["p_value"])

@@ -30,11 +30,6 @@ class RungCount(NamedTuple):
     lowest_on: float | None
     highest_stopped: float | None
 
-    @property
-    def undecided(self) -> int:
-        """Trials that run, or that failed or diverged right after it."""
-        return self.entered - self.went_on - self.stopped
-
 
 def scores_after(epochs: pd.DataFrame, epoch: int) -> pd.Series[float]:
     """Return by ``trial_id`` the score after an epoch of each trial that reached it, whatever became of it then.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
@@ -39,6 +40,9 @@ def timeline(trials: pd.DataFrame, epochs: pd.DataFrame) -> list[Bar]:
         epochs: rows of ``epochs.parquet``.
     """
     known = trials[trials["started_at"].notna()]
+    if known["node"].notna().any():
+        # One that has not reported yet, or failed before it did, has been on no machine that is known.
+        known = known[known["node"].notna()]
     first = known["started_at"].min()
     own = dict(iter(epochs.sort_values("epoch").groupby("trial_id")))
     found = [bar for trial in rows_of(known) for bar in _bars(trial, own.get(trial["trial_id"]), first)]
@@ -51,6 +55,12 @@ def timeline(trials: pd.DataFrame, epochs: pd.DataFrame) -> list[Bar]:
         free[row : row + 1] = [(bar.node, bar.end)]
         bars.append(bar._replace(row=row))
     return _by_machine(bars)
+
+
+def most_at_once(bars: list[Bar]) -> int:
+    """Return how many trials ran at the same time at most, on all machines together."""
+    changes = sorted([(bar.begin, 1) for bar in bars] + [(bar.end, -1) for bar in bars])
+    return max(accumulate(change for _, change in changes), default=0)
 
 
 def _bars(trial: dict[str, Any], epochs: pd.DataFrame | None, first: pd.Timestamp) -> Iterator[Bar]:

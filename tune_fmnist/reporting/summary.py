@@ -99,7 +99,7 @@ def _trials(results: Results) -> str:
     if record.utilisation is not None:
         line += f"; slots {percent(record.utilisation, 0)} busy"
     if record.utilisation_while_trials_wait is not None:
-        line += f", {percent(record.utilisation_while_trials_wait, 0)} while trials waited"
+        line += f", {percent(record.utilisation_while_trials_wait, 0)} until the last trial began"
     return line
 
 

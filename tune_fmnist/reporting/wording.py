@@ -139,14 +139,13 @@ def smaller_than_published(record: SearchRecord) -> str | None:
     )
 
 
-def ends(trials: pd.DataFrame, epochs: pd.DataFrame) -> str:
-    """Return how the trials ended and how much they trained, from the rows of both tables."""
+def ends(trials: pd.DataFrame, epochs: pd.DataFrame, seconds: float) -> str:
+    """Return how the trials ended and how much they trained, from the rows of both tables, and for how long."""
     text = f"{counted(len(trials), 'trial')} ({states(trials) or 'none yet'}), {counted(len(epochs), 'epoch')}"
     if len(trials):
         text += f" of the {trials['max_epochs'].sum():,} that training every trial to the end would take"
     if len(epochs):
-        began = min(trials["started_at"].min(), epochs["reported_at"].min())
-        text += f", in {duration((epochs['reported_at'].max() - began).total_seconds())}"
+        text += f", in {duration(seconds)}"
     return text + "."
 
 

@@ -24,10 +24,10 @@ def ending(epochs: int, max_epochs: int, score: float, *, audited_at: int | None
         audited_at: the epoch at which it was stopped and ran on; None if it did not.
     """
     if audited_at is not None:
-        return Ending(STOPPED, f"by ASHA after epoch {audited_at}; ran on to epoch {epochs} for the audit")
+        return Ending(STOPPED, f"at the rung after epoch {audited_at}; ran on to epoch {epochs} for the audit")
     if epochs >= max_epochs:
         return Ending(COMPLETED, f"reached {max_epochs} epochs")
-    return Ending(STOPPED, f"by ASHA: score {score:.4f} after epoch {epochs} is too low")
+    return Ending(STOPPED, f"score {score:.4f} after epoch {epochs} is not among the best there")
 
 
 def divergence(epoch: int, train_loss: float) -> Ending:

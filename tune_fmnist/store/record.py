@@ -74,7 +74,7 @@ class SchedulerSettings(_Part):
     audit: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
     def rungs(self, max_epochs: int) -> list[int]:
-        """Return the epochs at which it stops trials of at most ``max_epochs``, the last one not among them."""
+        """Return the epochs after which trials of ``max_epochs`` wait or stop; the last epoch is none of them."""
         if self.grace is None or self.reduction_factor is None:
             return []
         epochs, epoch = [], self.grace

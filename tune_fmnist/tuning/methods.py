@@ -1,6 +1,6 @@
 """The settings of the searchers and schedulers, spelled out and recorded in ``search.json``.
 
-They are those that won in ``benchmarks/quality``.
+They were chosen by ``benchmarks/quality``.
 """
 
 from __future__ import annotations

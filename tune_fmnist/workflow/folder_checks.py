@@ -77,7 +77,7 @@ def examine(paths: SearchPaths) -> Iterator[Finding]:
         yield _confirmations(found, record.validation_size)
     if "retrains" in found:
         yield _retrains(found, finished=record.state == "finished")
-        yield _model(paths, found["retrains"])
+        yield _model(paths, found["retrains"], finished=record.state == "finished")
     yield _journal(paths.journal)
     yield from _pictures(paths, finished=record.state == "finished")
 
@@ -93,7 +93,8 @@ def _trials(trials: Rows, epochs: Rows, *, finished: bool) -> Finding:
         return Finding(check, HERE, "failure", f"epochs of trial {lost[0]} are missing", hint)
     if more := [name for name, count in told.items() if count > counted.get(name, 0)]:
         state: State = "failure" if finished else "warning"
-        return Finding(check, HERE, state, f"trial {more[0]} has more epochs than its row says", "--resume mends it")
+        hint = hint if finished else "--resume counts them"
+        return Finding(check, HERE, state, f"trial {more[0]} has more epochs than its row says", hint)
     return Finding(check, HERE, "ok", "each trial has the epochs that its row says")
 
 
@@ -156,7 +157,10 @@ def _by_key(found: dict[str, Rows], name: str) -> dict[Key, Rows]:
     return grouped
 
 
-def _model(paths: SearchPaths, retrains: Rows) -> Finding:
+def _model(paths: SearchPaths, retrains: Rows, *, finished: bool) -> Finding:
+    """Check that the model that is kept is whole, and of the configuration that ranks first."""
+    if not paths.best.exists() and not finished:
+        return Finding("best", HERE, "ok", "no model yet: other retrains have ended first")
     try:
         found_id = saved.proven_id(paths.best)
     except InputError as error:
@@ -168,14 +172,18 @@ def _model(paths: SearchPaths, retrains: Rows) -> Finding:
 
 
 def _journal(file: Path) -> Finding:
-    """Check that the study is there, and that each of its lines is a record; a last one without its end is cut off."""
+    """Check that the study is there, and that each of its lines is a record; a last one without its end is cut off.
+
+    The tables hold all that it does.
+    """
+    hint = "--resume makes it anew from the tables"
     try:
         *lines, _ = file.read_bytes().split(b"\n")
         bad = next((place for place, line in enumerate(lines, 1) if "op_code" not in json.loads(line)), None)
     except (OSError, ValueError, TypeError) as error:
-        return Finding(file.name, HERE, "failure", f"cannot be read ({error})", "restore it")
+        return Finding(file.name, HERE, "warning", f"cannot be read ({error})", hint)
     found = f"{len(lines)} records" if bad is None else f"line {bad} is no record"
-    return judged(file.name, HERE, found, bad=bad is not None, state="failure", hint="restore it")
+    return judged(file.name, HERE, found, bad=bad is not None, state="warning", hint=hint)
 
 
 def _pictures(paths: SearchPaths, *, finished: bool) -> Iterator[Finding]:

@@ -226,9 +226,8 @@ def _begin(session: Session, trials: TrialTables, *, searches: bool) -> None:
     if record.is_own and not resumes and session.options.space is None:
         say("searched, by the signature; change it with --space FILE, a file that begins so:")
         say(to_toml(session.space), markup=False, highlight=False, soft_wrap=True)
-    searched = record.trials - 1 - len(session.space.start)
     searcher = record.searcher
-    if searcher.name in ("tpe", "gp") and searched + 1 <= searcher.n_startup_trials:
+    if searcher.name in ("tpe", "gp") and record.trials <= searcher.n_startup_trials:
         what = f"{searcher.name} draws by its model once {searcher.n_startup_trials} trials have told an epoch"
         session.screen.warnings.print(f"{what}: with {record.trials} trials, all are drawn at random")
     channels, height, width = record.input_shape

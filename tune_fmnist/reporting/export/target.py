@@ -42,4 +42,6 @@ def library(to: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != to:
             raise
-        raise InputError(f"{to} is not installed", key=f"--to {to}", hint=f"pip install 'tune-fmnist[{to}]'") from None
+        raise InputError(
+            f"{to} is not installed", key=f"--to {to}", hint=f"in the checkout, pip install '.[{to}]'"
+        ) from None

@@ -8,6 +8,7 @@ nothing can be there twice, and a TensorBoard that is reading on never has to be
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ class TensorBoard:
     def __init__(self, into: Path, name: str) -> None:
         self._into, self._name = into, name
         self._events = _Events()
-        self.view = f"tensorboard --logdir {into}"
+        self.view = f"tensorboard --logdir {shlex.quote(str(into))}"
 
     def export(self, runs: Runs) -> int:
         """Write what the event files lack."""

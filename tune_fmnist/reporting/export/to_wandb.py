@@ -7,6 +7,7 @@ has been exported.  One that was cut off is written again.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,9 @@ class Wandb:
         self._into = into
         self._project = os.environ.get("WANDB_PROJECT", "tune_fmnist")
         offline = os.environ.get("WANDB_MODE") == "offline"
-        self.view = f"wandb sync {into}/offline-run-*" if offline else f"project {self._project} of W&B"
+        self.view = (
+            f"wandb sync {shlex.quote(str(into))}/offline-run-*" if offline else f"project {self._project} of W&B"
+        )
 
     def export(self, runs: Runs) -> int:
         """Write the runs that have ended and are not in the folder."""

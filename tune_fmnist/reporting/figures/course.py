@@ -25,7 +25,7 @@ from tune_fmnist.reporting.figures.style import (
     whole_numbers,
 )
 from tune_fmnist.reporting.results import Results
-from tune_fmnist.reporting.slots import Bar
+from tune_fmnist.reporting.slots import Bar, most_at_once
 from tune_fmnist.reporting.wording import counted, duration, percent
 
 ORIGINS = {"baseline": "base", "start": "start", "random": "other", "model": "best"}
@@ -227,7 +227,7 @@ def draw_timeline(bars: list[Bar], utilisation: float | None) -> Figure:
         )
     )
     height = max(90, min(34, 700 // len(slots)) * len(slots))
-    title = f"At most {counted(len(slots), 'trial')} ran at once"
+    title = f"At most {counted(most_at_once(bars), 'trial')} ran at once"
     if utilisation is not None:
         title += f"; {utilisation:.0%} of the slots' time was training and validation".replace("%", " %")
     caption = "Each bar is a trial in its slot, from its start to its last report there; gaps are starts and waits."

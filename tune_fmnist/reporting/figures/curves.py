@@ -83,8 +83,8 @@ def learning_curves(
     marked = list(rungs)
     if marked:
         caption += ". Dashed are the rungs, the epochs after which trials are stopped or wait"
-    top = ranked.loc[ranked["number"] != 0, "number"].tolist()[:3]
-    kinds = dict.fromkeys(top, "ranks 2 and 3") | {0: "baseline", best["number"]: "first in rank"}
+    kinds = dict.fromkeys(ranked["number"].tolist()[1:3], "ranks 2 and 3")
+    kinds |= {0: "baseline", best["number"]: "first in rank"}
     by_trial = {name: rows.sort_values("epoch") for name, rows in epochs.groupby("trial_id")}
     curves = []
     for trial in rows_of(trials.sort_values("number")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -97,13 +98,13 @@ class ClassAccuracy:
 
 def draw_classes(rows: Sequence[ClassAccuracy]) -> Figure:
     """Draw the accuracy on each class of the best configuration beside the baseline's, the lowest first."""
-    ordered = sorted(rows, key=lambda row: row.best if row.best == row.best else 1.0)[:_LISTED]
-    compared = any(row.baseline == row.baseline for row in ordered)
+    ordered = sorted(rows, key=lambda row: 1.0 if math.isnan(row.best) else row.best)[:_LISTED]
+    compared = any(not math.isnan(row.baseline) for row in ordered)
     points = [
         {"class": row.name, "kind": kind, "accuracy": hundredfold(accuracy)}
         for row in ordered
         for kind, accuracy in (("baseline", row.baseline), ("best", row.best))
-        if accuracy == accuracy
+        if not math.isnan(accuracy)
     ]
     spans = [
         {"class": row.name, "low": hundredfold(row.baseline), "high": hundredfold(row.best)}

@@ -179,7 +179,7 @@ def chart(rows: Rows) -> alt.Chart:
 
 def hundredfold(fraction: float | None) -> float | None:
     """Return a fraction in percent, to three digits behind the point."""
-    return None if fraction is None or fraction != fraction else round(fraction * 100.0, 3)
+    return None if fraction is None or math.isnan(fraction) else round(fraction * 100.0, 3)
 
 
 def share_of_ink(trials: int) -> float:
@@ -195,7 +195,7 @@ def palette(colours: Mapping[str, str], *, shown: Iterable[str] | None = None) -
 
 def accuracy_scale(accuracies: Iterable[float]) -> alt.Scale:
     """Return the scale in percent that holds accuracies, fractions, but none further than ``DEPTH`` below the best."""
-    known = [accuracy for accuracy in accuracies if accuracy == accuracy]
+    known = [accuracy for accuracy in accuracies if not math.isnan(accuracy)]
     high = max(known)
     low = max(min(known), high - DEPTH)
     margin = 0.06 * (high - low) or 0.01
