@@ -41,6 +41,9 @@ def _one_thread() -> None:
 def test_one_logit_for_each_class_of_images_of_any_shape(config: Config) -> None:
     assert build(config, KNOWN_SHAPE)(torch.rand(6, 1, 28, 28)).shape == (6, 10)
     assert build(config, DataShape((3, 20, 17), 7))(torch.rand(6, 3, 20, 17)).shape == (6, 7)
+    small = build(config, DataShape((1, 8, 8), 2)).train()(torch.rand(6, 1, 8, 8))
+    assert bool(small.isfinite().all())
+    assert len(small.unique(dim=0)) == 6, "a network that sees something"
 
 
 def test_the_baselines_are_built_as_before() -> None:

@@ -494,6 +494,17 @@ def test_epochs_of_a_trial_that_is_in_no_table_are_dropped(trial_tables: TrialTa
     assert ("abc-00006", 2) not in names
 
 
+def test_a_trial_that_went_on_between_the_tables_does_not_wait(trial_tables: TrialTables, paths: SearchPaths) -> None:
+    run(trial_tables, 0, 0.5)
+    trial_tables.pause(0)
+    trial_tables.publish(now=True)
+    assert TrialTables(paths, RECORD).trials[0]["status"] == "paused"
+    trial_tables.start(make_job(0))
+    trial_tables.add(0, make_result(2, 0.6))
+    resumed = between_the_tables(trial_tables, paths)
+    assert (resumed.trials[0]["status"], resumed.counts["paused"], len(resumed.running)) == ("running", 0, 1)
+
+
 def test_trial_that_diverged_between_the_tables_does_so_when_it_tells_it_again(
     trial_tables: TrialTables, paths: SearchPaths
 ) -> None:

@@ -76,10 +76,35 @@ def test_a_resumed_search_has_the_rungs_of_its_tables() -> None:
     ]
     rungs = Rungs.resumed(settings, 9, rows, epochs)
     assert dict(rungs.waiting) == {1: 1, 2: 1}
-    assert rungs.candidate() is None, "the audited trial is the best of four, and the baseline does not count"
-    told(rungs, 0.01, 0.02, epoch=1, first=5)
-    assert rungs.candidate() is None, "of six two go on, the audited one and the one that has"
-    assert not rungs.stops(7, 1, 0.5, for_good=False)
-    told(rungs, 0.03, 0.04, epoch=1, first=8)
-    assert rungs.candidate() is None, "of nine three go on: 7, the audited one and 3"
+    assert rungs.candidate() is None, "of four one goes on, 3, and the baseline does not count"
+    assert not rungs.stops(5, 1, 0.5, for_good=False), "the best of five"
+    assert rungs.candidate() is None, "one of five goes on"
+    told(rungs, 0.01, 0.02, 0.03, epoch=1, first=6)
+    assert rungs.candidate() is None, "of eight two go on, 5 and 3"
+    told(rungs, 0.04, epoch=1, first=9)
+    assert rungs.candidate() == 2, "of nine three go on; the audited one was stopped for good"
     assert dict(Rungs.resumed(scheduler_settings("asha"), 9, rows, epochs).waiting) == {}
+
+
+def rows_and_epochs(rows: dict[int, Any], scores: dict[int, float]) -> tuple[dict[int, Any], list[dict[str, Any]]]:
+    epochs = [
+        {"number": number, "epoch": epoch, "score": scores[number]}
+        for number, row in rows.items()
+        for epoch in range(1, row["epochs"] + 1)
+    ]
+    return rows, epochs
+
+
+def test_one_that_tells_a_rung_again_after_it_went_on_does_not_wait_there() -> None:
+    rows: dict[int, Any] = {number: {"status": "paused", "epochs": 1} for number in (2, 3, 4)}
+    rows[1] = {"status": "running", "epochs": 2}
+    rungs = Rungs.resumed(scheduler_settings("promotion"), 9, *rows_and_epochs(rows, {1: 0.1, 2: 0.4, 3: 0.3, 4: 0.2}))
+    # Its checkpoint of the second epoch was not whole.
+    assert not rungs.stops(1, 1, 0.1, for_good=False)
+    assert rungs.stops(1, 3, 0.1, for_good=False)
+
+
+def test_trials_that_an_earlier_run_stopped_do_not_take_the_places_of_new_ones() -> None:
+    rows = {number: {"status": "stopped", "epochs": 1} for number in range(1, 4)}
+    rungs = Rungs.resumed(scheduler_settings("promotion"), 9, *rows_and_epochs(rows, {1: 0.9, 2: 0.8, 3: 0.7}))
+    assert told(rungs, 0.6, 0.4, 0.5, epoch=1, first=4) == [False, True, False], "of six, two that can"

@@ -321,6 +321,43 @@ def test_a_time_budget_leaves_no_trial_running(ray_here: None, tmp_path: Path, s
     assert [trial.state for trial in study_of(folder).trials] == [TrialState.PRUNED] * 2
 
 
+def test_what_waits_when_the_time_is_up_is_said_to_be_stopped_by_it(
+    ray_here: None, tmp_path: Path, space: Space
+) -> None:
+    def patient(config: dict[str, Any]) -> None:
+        job: TrialJob = config[JOB]
+        results: list[EpochResult] = []
+        for _ in range(3 if job.number else 1):
+            simulated.tell(results, 0.5 - job.number / 1000)
+        # The first one, which the others would wait for, never ends.
+        while job.number == 0:
+            simulated.tell(results, 0.5)
+
+    budget, waited = 5.0, False
+    seen: set[int] = set()
+    while not waited:
+        budget *= 2
+        seen.clear()
+        folder = tmp_path / f"{budget:g}"
+        tables = run(
+            folder,
+            space,
+            "random",
+            "promotion",
+            trials=3,
+            max_epochs=10**9,
+            time_budget=budget,
+            trial=patient,
+            on_step=lambda trial_tables, ended: seen.update(
+                row["number"] for row in trial_tables.trials.values() if row["status"] == "paused"
+            ),
+        )
+        waited = bool(seen)
+    for number in seen:
+        assert f"time budget of {budget:g} s" in tables.trials[number]["reason"]
+        assert study_of(folder).trials[number].user_attrs["reason"] == tables.trials[number]["reason"]
+
+
 @pytest.mark.parametrize("searcher", ["tpe", "gp"])
 def test_the_same_seed_suggests_the_same_trials(
     ray_here: None, tmp_path: Path, space: Space, searcher: SearcherName

@@ -55,7 +55,7 @@ STATES = {
 class Search:
     """A search, begun or resumed: its searcher and its tables."""
 
-    def __init__(self, paths: SearchPaths, space: Space = SPACE) -> None:
+    def __init__(self, paths: SearchPaths, space: Space = SPACE, rungs: Rungs | None = None) -> None:
         self.tables = TrialTables(paths, RECORD)
         self.searcher = OptunaSearcher(
             space,
@@ -66,7 +66,7 @@ class Search:
             name="s",
             count=100,
             audit=Audit(0.0, 1),
-            rungs=Rungs(),
+            rungs=rungs or Rungs(),
             trials=self.tables.trials,
             epochs=self.tables.reported(),
         )
@@ -234,6 +234,52 @@ def test_a_study_that_is_not_the_tables_is_rebuilt_from_them(name: str, tmp_path
     assert [job.number for job in jobs] == [5, 6, 7]
     check(paths, SPACE, trials=8, before=before)
     assert Search(paths).searcher.rebuilt is None
+
+
+def reach_a_rung(search: Search, rungs: Rungs, job: TrialJob, accuracy: float) -> None:
+    """Let a trial tell its first epoch, after which it waits."""
+    told = make_result(1, accuracy)
+    search.tables.add(job.number, told)
+    assert rungs.stops(job.number, 1, accuracy, for_good=False)
+    search.searcher.on_trial_complete("ray", told_to_ray([told]))
+    search.tables.pause(job.number)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["as it is left", "told to have failed"])
+def test_a_trial_that_had_not_begun_when_the_time_was_up_waits_and_goes_on_like_others(
+    tmp_path: Path, *, fails: bool
+) -> None:
+    paths = SearchPaths(tmp_path / "x")
+    search = Search(paths)
+    search.tell(search.suggest(), "completed")
+    # Its process was still starting.
+    search.searcher.suggest("late")
+    search.searcher.finish(search.tables.trials, "the time budget was used up")
+    search.tables.publish(now=True)
+    assert trials_of(paths)[1].state is TrialState.RUNNING
+    if fails:
+        search.searcher.study.tell(1, state=TrialState.FAIL)
+    rungs = Rungs([1], 3)
+    search = Search(paths, rungs=rungs)
+    assert (search.searcher.rebuilt is not None) == fails
+    for accuracy in (0.7, 0.6, 0.5):
+        reach_a_rung(search, rungs, search.suggest(), accuracy)
+    assert search.suggest().number == 1, "the best of three goes on"
+    search.tables.publish(now=True)
+    assert Search(paths, rungs=Rungs([1], 3, {}, {2: 1, 3: 1})).searcher.rebuilt is None
+
+
+def test_a_study_that_has_closed_what_waits_by_the_tables_is_rebuilt(tmp_path: Path) -> None:
+    paths, rungs = SearchPaths(tmp_path / "x"), Rungs([1], 3)
+    search = Search(paths, rungs=rungs)
+    search.tell(search.suggest(), "completed")
+    reach_a_rung(search, rungs, search.suggest(), 0.7)
+    search.tables.publish(now=True)
+    # The machine is lost before the table says so as well.
+    search.searcher.finish(search.tables.trials, None)
+    again = Search(paths, rungs=Rungs([1], 3, {1: {1: 0.7}}, {1: 1}))
+    assert "its trial 1 is not that of the tables" in (again.searcher.rebuilt or "")
+    assert trials_of(paths)[1].state is TrialState.RUNNING
 
 
 def test_a_journal_of_an_earlier_time_is_rebuilt(tmp_path: Path) -> None:

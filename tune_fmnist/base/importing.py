@@ -71,6 +71,8 @@ def imported(name: str, option: str) -> Any:
 
 def name_of(thing: Any) -> str:
     """Return ``MODULE:NAME`` of a class or a function; of one in a script, as another program would import it."""
+    if not hasattr(thing, "__qualname__"):
+        raise InputError(f"{thing!r} has no name", hint="give a function, as `def` makes it")
     module = thing.__module__
     if module == "__main__" and (file := getattr(sys.modules["__main__"], "__file__", None)):
         module = Path(file).stem

@@ -185,6 +185,7 @@ def _fetched(dataset: str, say: Callable[[str], None]) -> KnownFiles:
     def publish(folder: Path) -> None:
         found = KnownFiles(dataset, folder, "")
         found.read_training()
+        found.test_hash()
         _cached(dataset).mkdir(parents=True, exist_ok=True)
         # The training files, which are looked for, come last.
         for name in (*_TEST, *_TRAINING):

@@ -84,8 +84,19 @@ class Stage(nn.Module):
         return x + y if self.residual else y
 
 
+def _halves(stages: int, pixels: int, second: bool) -> list[bool]:
+    """Return which stages halve images of so many pixels: all, but for the ``second``; a single pixel is kept."""
+    halves = []
+    for place in range(stages):
+        halves.append((place != 1 or second) and pixels > 1)
+        pixels >>= halves[-1]
+    return halves
+
+
 class DeepCnn(nn.Module):
     """Two to four stages of convolutions, and a head. Input (n, channels, height, width), output logits (n, classes).
+
+    Each stage halves height and width, the second one if the configuration says so; a single pixel stays one.
 
     The head is that of the baseline, a dense layer with dropout before and after it, or the mean or the largest value
     of each channel with dropout after it.  The dense layer takes the values in the order row, column, channel.
@@ -96,7 +107,7 @@ class DeepCnn(nn.Module):
         colours, height, width = shape.input_shape
         all_channels = (config.conv1_channels, config.conv2_channels, config.conv3_channels, config.conv4_channels)
         channels = [colours, *(count for count in all_channels if count)]
-        halves = [place != 1 or config.conv2_pool for place in range(len(channels) - 1)]
+        halves = _halves(len(channels) - 1, min(height, width), config.conv2_pool)
         self.stages = nn.Sequential(
             *(Stage(config, *of, halved) for of, halved in zip(pairwise(channels), halves, strict=True))
         )

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import ray
 from ray.exceptions import GetTimeoutError, LocalRayletDiedError, RayError, RaySystemError
 
-from tune_fmnist.base.errors import FailedError
+from tune_fmnist.base.errors import FailedError, last_line
 
 _PERIOD = 1.0
 """Seconds between two questions, and how long an answer may take."""
@@ -99,7 +99,7 @@ def watched(at_last: Callable[[], None]) -> Iterator[None]:
         # A call that its process on this machine does not answer any more ends in a broken pipe.
         if not isinstance(error, _GONE) and answers():
             raise
-        raise FailedError(_loss(str(error).strip().splitlines()[0].rstrip("."))) from error
+        raise FailedError(_loss(last_line(error).rstrip("."))) from error
     finally:
         left.set()
         _asked.clear()

@@ -96,7 +96,7 @@ def run_trials(
     Args:
         function: runs one trial.
         searcher: suggests configurations and is told how each trial ended.
-        scheduler: stops trials early.
+        scheduler: says which trials go on.
         audit: knows which trials run on although they were stopped.
         rungs: know which trials wait.
         tables: get the rows.
@@ -131,10 +131,11 @@ def run_trials(
                 verbose=0,
                 log_to_file=False,
             )
+            reason = None if searcher.is_exhausted else limits.used_up
             for trial in tables.unfinished:
-                tables.end(trial["number"], None if trial["number"] in rungs.waiting else limits.used_up)
+                tables.end(trial["number"], reason)
                 on_step(trial["number"])
-            searcher.finish(limits.used_up)
+            searcher.finish(tables.trials, reason)
         finally:
             tables.publish(now=True)
 

@@ -34,8 +34,8 @@ def run_trial(
 ) -> None:
     """Train a trial and report each epoch.
 
-    A trial that was cut off goes on after its newest checkpoint, and reports the earlier epochs again: receivers skip
-    those that they have, and fill in those that they lost.
+    A trial that was cut off, or has waited, goes on after its newest checkpoint, and reports the earlier epochs again:
+    receivers skip those that they have, and fill in those that they lost.
 
     Args:
         job: what to train.

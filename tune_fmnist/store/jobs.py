@@ -37,8 +37,8 @@ class TrialJob:
         config: what to train.
         max_epochs: how long, if it is not stopped.
         origin: who proposed it, None if that is not known.
-        judged: the last epoch on which the scheduler decided before the search was interrupted, 0 if none.
-        ended: whether it decided there that the trial ends.
+        judged: the last epoch that was told so far, 0 if none: the trial is told it once more if it goes on.
+        ended: whether it was decided there that the trial ends.
     """
 
     number: int

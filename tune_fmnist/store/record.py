@@ -235,7 +235,7 @@ class SearchRecord(Settings):
 
     @property
     def named_to_resume(self) -> list[str]:
-        """Options that ``--resume`` needs beside the search's name, likewise."""
+        """Options that ``--resume`` needs beside the search's name: no file makes a program import anything."""
         own = self.searcher.name not in SEARCHERS
         return [*self.named_again, *(["--searcher", self.searcher.name] if own else [])]
 

@@ -98,7 +98,11 @@ class TrialTables:
         self._epochs = epochs.filter(pa.array([name in numbers for name in epochs["trial_id"].to_pylist()], pa.bool_()))
         for row in self._epochs.to_pylist():
             self._add(self.trials[numbers[row["trial_id"]]], row)
-        for trial in self.trials.values():
+        for told in rows:
+            trial = self.trials[told["number"]]
+            if trial["status"] == PAUSED and trial["epochs"] > told["epochs"]:
+                # Epochs are written first: it has gone on since.
+                trial |= {"status": RUNNING, "reason": "in progress"}
             self.counts[trial["status"]] += 1
             if trial["status"] in UNFINISHED:
                 self._open.add(trial["number"])
@@ -217,15 +221,15 @@ class TrialTables:
             self._rank(self.trials.values())
 
     def end(self, number: int, reason: str | None = None) -> None:
-        """Note that a trial has ended by itself, or was stopped for ``reason`` (ASHA's, if not given)."""
+        """Note that a trial has ended by itself, or was stopped for ``reason``: at a rung, if not given."""
         trial = self.trials[number]
         score = trial.get("score", math.nan)
         ended = ending(trial["epochs"], self.max_epochs, score, audited_at=trial.get("audited_at"))
-        given = reason is not None and "audited_at" not in trial and ended.status == STOPPED
-        self._settle(trial, ended.status, reason if given and reason else ended.reason)
+        ends_it = "audited_at" not in trial and ended.status == STOPPED
+        self._settle(trial, ended.status, reason if reason and ends_it else ended.reason)
 
     def pause(self, number: int) -> None:
-        """Note that a trial waits until it is among the best at its last epoch."""
+        """Note that a trial waits at its last epoch, until it is among the best there and a slot is free."""
         trial = self.trials[number]
         reason = f"score {trial['score']:.4f} after epoch {trial['epochs']} is not among the best there yet"
         self._settle(trial, PAUSED, reason)

@@ -1,4 +1,4 @@
-"""Which configuration comes next, and when a trial is stopped."""
+"""Which configuration comes next, and which trials go on."""
 
 from tune_fmnist.base import ray_environment
 

@@ -13,6 +13,8 @@ from tune_fmnist.base.seeds import derived_seed
 class Audit:
     """Decides which trials run on outside of the search, and remembers after which epoch each would have been stopped.
 
+    With promotion a trial would be stopped when the search ends, if it still waits then.
+
     Such a trial counts as stopped at that epoch for the scheduler, for what proposes configurations and in the ranking.
     What it reaches afterwards only tells whether it was rightly stopped.
 

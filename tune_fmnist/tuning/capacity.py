@@ -20,7 +20,13 @@ def excess_of(space: Space, shape: DataShape) -> Excess | None:
     # Torch takes two seconds to import, and a search without a limit does not need it here.
     from tune_fmnist.models.size import parameters
 
+    # Every draw asks for all earlier trials.
+    sizes: dict[tuple[tuple[str, Value], ...], int] = {}
+
     def excess(values: Mapping[str, Value]) -> float:
-        return math.log(parameters(space.config(values), shape) / most)
+        key = tuple(sorted(values.items()))
+        if key not in sizes:
+            sizes[key] = parameters(space.config(values), shape)
+        return math.log(sizes[key] / most)
 
     return excess

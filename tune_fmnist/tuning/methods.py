@@ -23,7 +23,7 @@ N_STARTUP_TRIALS: Final = 3
 """Trials with an epoch, the baseline among them, before a searcher's model draws."""
 
 GRACE: Final = 3
-"""Epochs before a trial can be stopped: after fewer, ranks say little of those at the end."""
+"""Epochs before a trial can wait or be stopped: after fewer, ranks say little of those at the end."""
 
 REDUCTION_FACTOR: Final = 3
 """One in so many trials goes on at each rung, and the next rung is so many times as far."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from tune_fmnist.base.vocabulary import PAUSED
+from tune_fmnist.base.vocabulary import PAUSED, STOPPED
 from tune_fmnist.store.record import SchedulerSettings
 
 
@@ -20,6 +20,9 @@ class Rungs:
         factor: of the trials at a rung, the best one in so many goes on.
         scores: by rung and trial number, of those that have reached it before.
         waiting: the rung at which each waiting trial waits, by number.
+        went_on: the last rung after which each other trial went on, by number.
+        closed: the rung at which trials of an earlier run were stopped for good, by number.  They count in it, but do
+            not take the place of one that can go on.
     """
 
     def __init__(
@@ -28,11 +31,13 @@ class Rungs:
         factor: int = 1,
         scores: Mapping[int, Mapping[int, float]] | None = None,
         waiting: Mapping[int, int] | None = None,
+        went_on: Mapping[int, int] | None = None,
+        closed: Mapping[int, int] | None = None,
     ) -> None:
         self._scores = {epoch: dict((scores or {}).get(epoch, {})) for epoch in epochs}
         self._factor = factor
-        self._waiting = dict(waiting or {})
-        self._went_on: dict[int, int] = {}
+        self._waiting, self._went_on = dict(waiting or {}), dict(went_on or {})
+        self._closed = dict(closed or {})
 
     @classmethod
     def resumed(
@@ -60,7 +65,17 @@ class Rungs:
             if number and epoch in scores and epoch <= counted:
                 scores[epoch][number] = row["score"]
         waiting = {number: row["epochs"] for number, row in trials.items() if row["status"] == PAUSED}
-        return cls(rungs, settings.reduction_factor, scores, waiting)
+        passed = {number: [rung for rung in rungs if rung < row["epochs"]] for number, row in trials.items()}
+        closed = {
+            number: row.get("audited_at", row["epochs"]) for number, row in trials.items() if row["status"] == STOPPED
+        }
+        went_on = {number: max(before, default=0) for number, before in passed.items()}
+        return cls(rungs, settings.reduction_factor, scores, waiting, went_on, closed)
+
+    @property
+    def highest(self) -> int:
+        """The epoch of the highest rung; 0 without rungs."""
+        return max(self._scores, default=0)
 
     @property
     def waiting(self) -> Mapping[int, int]:
@@ -90,8 +105,9 @@ class Rungs:
         """Return the waiting trial that goes on next: of those at the highest rung the best; None if none may."""
         for epoch in sorted(self._scores, reverse=True):
             scores = self._scores[epoch]
+            able = [number for number in scores if self._closed.get(number) != epoch]
             # Of equal ones the earlier is first.
-            best = sorted(scores, key=lambda number: (-scores[number], number))[: len(scores) // self._factor]
+            best = sorted(able, key=lambda number: (-scores[number], number))[: len(scores) // self._factor]
             for number in best:
                 if self._waiting.get(number) == epoch:
                     return number

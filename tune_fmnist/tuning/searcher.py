@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -36,9 +36,10 @@ class OptunaSearcher(Searcher):
 
     The study is the truth: each epoch is a step with the score after it; a trial that reached the last epoch is
     COMPLETE with its last step's score, one that ended earlier is PRUNED with it, also one that diverged, whose last
-    score is the worst; one that failed is FAIL.  Who proposed a trial, its seed, and its status and reason, once it has
-    ended, are the study's user attributes.  Ray's own ``OptunaSearch`` tells all of them COMPLETE.  The proposer
-    does not learn from the study, but from the outcomes, in which stopped trials count as much as others.
+    score is the worst; one that failed is FAIL, one that waits RUNNING.  Who proposed a trial, its seed, and its status
+    and reason, once it has ended, are the study's user attributes.  Ray's own ``OptunaSearch`` tells all of them
+    COMPLETE.  The proposer does not learn from the study, but from the outcomes, in which stopped trials count as much
+    as others.
 
     Trial 0 is the baseline.  If it lies outside the space, the study holds it as a FAIL without parameters, and no
     proposer learns of it.
@@ -54,7 +55,7 @@ class OptunaSearcher(Searcher):
         audit: knows which trials run on although they were stopped.
         rungs: know which trials wait, and which of them goes on next.
         trials: of an interrupted search, as rows of ``trials.parquet`` by number.  One that has not ended there is
-            issued again.
+            issued again; one that waits, when it may go on.
         epochs: of the same, as ``TrialTables.reported`` returns them.
 
     Attributes:
@@ -141,7 +142,7 @@ class OptunaSearcher(Searcher):
         return {JOB: self._job(running.trial.number, config, running)}
 
     def _take(self, number: int) -> _Running:
-        """Return a trial that was cut off, as the study has it."""
+        """Return a trial that was cut off or that waits, as the study has it."""
         frozen = self.study.get_trials(deepcopy=False)[number]
         trial = optuna.trial.Trial(self.study, frozen._trial_id)
         return _Running(trial, dict(frozen.intermediate_values), frozen.state)
@@ -161,22 +162,37 @@ class OptunaSearcher(Searcher):
 
     @property
     def _is_open(self) -> bool:
-        """Whether a trial is running on whose score it depends who goes on."""
-        return any(running.trial.number not in self._audit.stopped_at for running in self._running.values())
+        """Whether a trial is running on whose score it depends who goes on: one that is still to reach a rung."""
+        return any(
+            running.trial.number not in (0, *self._audit.stopped_at)
+            and max(running.steps, default=0) < self._rungs.highest
+            for running in self._running.values()
+        )
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether nothing is left to run: what waits does so because others were better, not because time was up."""
+        nothing_runs = not (self._unfinished or self._running)
+        return nothing_runs and not self._is_new_wanted and self._rungs.candidate() is None
 
     @property
     def _is_new_wanted(self) -> bool:
-        number = self._planned[0] if self._planned else len(self.study.get_trials(deepcopy=False))
-        return number < self._count
+        return self._new_number < self._count
+
+    @property
+    def _new_number(self) -> int:
+        """The number of the next new trial: a planned one, or the next of the study."""
+        return self._planned[0] if self._planned else len(self.study.get_trials(deepcopy=False))
 
     def _next(self) -> _Running | None:
         """Return a new trial: the next one that is planned, or else what is proposed; None while it is being drawn."""
-        number = self._planned.pop(0) if self._planned else len(self.study.get_trials(deepcopy=False))
+        number = self._new_number
         # A start may leave parameters open.
         planned = self._planned_origin(number)
         proposal = Proposal({}, planned) if planned else self._drawn(number)
         if proposal is None:
             return None
+        self._planned = self._planned[1:]
         self._origins[number] = proposal.origin
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -216,7 +232,7 @@ class OptunaSearcher(Searcher):
         return Counter(self._origins[number] for number in sorted(self._origins.keys() - set(self._planned)))
 
     def _job(self, number: int, config: Config, known: _Running | None = None) -> TrialJob:
-        """Return a trial's job; the scheduler let it go on after epoch ``judged``, or ``ended`` it there."""
+        """Return a trial's job; epoch ``judged`` is the last that was told so far, at which it may have ``ended``."""
         return TrialJob(
             number=number,
             seed=derived_seed(self._seed, number),
@@ -247,18 +263,18 @@ class OptunaSearcher(Searcher):
         running = self._running.pop(trial_id)
         if error or not result:
             del self._seen[running.trial.number]
-        if running.ended:
+        if running.trial.number in self._rungs.waiting and result and not error:
+            self._report(running, result)
+            self._paused[running.trial.number] = running
+        elif running.ended:
             return
-        if error:
+        elif error:
             self._failed[running.trial.number] = running
         elif not result:
             self._tell(running, TrialState.FAIL, FAILED, "reported no epoch")
         else:
             self._report(running, result)
-            if running.trial.number in self._rungs.waiting:
-                self._paused[running.trial.number] = running
-            else:
-                self._tell(running, *self._ending(running, result))
+            self._tell(running, *self._ending(running, result))
 
     def _ending(self, running: _Running, result: Mapping[str, Any]) -> tuple[TrialState, Status, str]:
         epoch, audited_at = result["epoch"], self._audit.stopped_at.get(running.trial.number)
@@ -282,17 +298,23 @@ class OptunaSearcher(Searcher):
             self.study.tell(running.trial, state=state)
         self._journal.sync()
 
-    def finish(self, reason: str) -> None:
-        """Close the trials that wait, and those that were cut off with the search, for a reason in words."""
+    def finish(self, begun: Container[int], reason: str | None) -> None:
+        """Close the trials that wait, and those that were cut off with the search.
+
+        Args:
+            begun: the numbers of the trials that have a row; one that was issued and never began is none to close.
+            reason: why, in words; None if only trials are left that wait, which were not among the best.
+        """
         for running in self._paused.values():
             if not running.ended:
                 last = max(running.steps)
-                self._tell(running, TrialState.PRUNED, *ending(last, self._max_epochs, running.steps[last]))
+                ended = ending(last, self._max_epochs, running.steps[last])
+                self._tell(running, TrialState.PRUNED, ended.status, reason or ended.reason)
         self._paused.clear()
         for running in self._running.values():
-            if not running.ended:
+            if not running.ended and running.trial.number in begun:
                 state = TrialState.PRUNED if running.steps else TrialState.FAIL
-                self._tell(running, state, STOPPED, reason)
+                self._tell(running, state, STOPPED, reason or "the search ended")
         self._running.clear()
         self._journal.sync()
         self._aside.shutdown(wait=False, cancel_futures=True)

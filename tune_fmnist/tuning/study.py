@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tune_fmnist.base.errors import InputError, last_line
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.seeds import derived_seed
-from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, STOPPED, UNFINISHED, Status
+from tune_fmnist.base.vocabulary import COMPLETED, DIVERGED, PAUSED, STOPPED, UNFINISHED, Status
 from tune_fmnist.models.config import Config, baseline, to_config
 from tune_fmnist.store.tables import config_values
 from tune_fmnist.tuning.optuna_journal import Journal, to_lines
@@ -209,7 +209,7 @@ def _difference(trials: list[FrozenTrial], space: Space, told: Mapping[int, Told
     for found in trials:
         number = found.number
         if number in told:
-            agrees = _agrees(found, _trial(number, space, told))
+            agrees = _agrees(found, _trial(number, space, told), waits=told[number].status == PAUSED)
         else:
             agrees = _is_possible(found, _trial(number, space, told), space)
         if not agrees:
@@ -217,13 +217,14 @@ def _difference(trials: list[FrozenTrial], space: Space, told: Mapping[int, Told
     return None
 
 
-def _agrees(found: FrozenTrial, expected: FrozenTrial) -> bool:
-    """Return whether a trial is the tables' one; if it has not ended there, it may have gone on."""
+def _agrees(found: FrozenTrial, expected: FrozenTrial, *, waits: bool) -> bool:
+    """Return whether a trial is the tables' one; if it has not ended there, it may have gone on, or have ended well."""
     steps, known = found.intermediate_values, expected.intermediate_values
     same = found.params == expected.params and found.distributions == expected.distributions
     same = same and all(known[step] == value for step, value in steps.items() if step in known)
     if expected.state is TrialState.RUNNING:
-        return same and found.state is not TrialState.WAITING
+        ended = () if waits else (TrialState.PRUNED, TrialState.COMPLETE)
+        return same and found.state in (TrialState.RUNNING, *ended)
     if expected.state is TrialState.FAIL:
         return same and found.state is TrialState.FAIL
     return same and steps == known and (found.state, found.values) == (expected.state, expected.values)
@@ -235,6 +236,9 @@ def _is_possible(found: FrozenTrial, planned: FrozenTrial, space: Space) -> bool
         return found.system_attrs.get(_FIXED) == planned.system_attrs.get(_FIXED)
     if planned.state is TrialState.FAIL:
         return found.state is TrialState.FAIL and not found.params
+    if found.state is TrialState.FAIL:
+        # It is to be tried again, and Optuna adds nothing to a trial that has ended.
+        return False
     for name, value in found.params.items():
         parameter = space.parameters.get(name)
         if parameter is None or not parameter.contains(value):
