@@ -64,7 +64,6 @@ class Standing(NamedTuple):
     better: float
     p_value: float
     epochs: float
-    by_model: float
 
 
 def interquartile_mean(values: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
@@ -99,7 +98,6 @@ def standings(replays: pd.DataFrame) -> list[Standing]:
                     better=float(np.mean((difference > 0) + 0.5 * (difference == 0))),
                     p_value=float(stats.wilcoxon(difference).pvalue) if tested else 1.0,
                     epochs=float(own["epochs"].median()),
-                    by_model=float(own["by_model"].median()),
                 )
             )
     return found
@@ -229,13 +227,13 @@ def draw_regret(axes: Axes, replays: pd.DataFrame, methods: list[str], title: st
     axes.legend()
 
 
-def world_errors() -> str:
-    """Return in Markdown how far the models of the curves are from configurations that they were not given."""
+def world_errors(folder: Path) -> str:
+    """Return in Markdown how far the models of a folder's curves are from configurations that they were not given."""
     heads = ["family", "curves", "regression", "after 3 epochs", "at the end", "rank correlation", "seeds differ by"]
     rows = [heads, ["---"] * len(heads)]
     kinds: tuple[Kind, ...] = ("gp", "trees")
     for model in PLANS:
-        space, recorded = space_of(model), read_recorded(model)
+        space, recorded = space_of(model), read_recorded(model, folder)
         true = 1.0 - np.exp(recorded.errors)
         early, end = (SERIES.index("held_accuracy") * recorded.horizon + epoch for epoch in (2, recorded.horizon - 1))
         seeds = float(np.sqrt(pd.Series(true[:, end]).groupby(recorded.number).var(ddof=1).dropna().mean()))
@@ -256,7 +254,7 @@ def _groups(replays: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def main(folder: Path = HERE) -> None:
     """Write the tables into README.md, and the pictures beside it."""
     readme = folder / "README.md"
-    write_between(readme, ("<!-- worlds -->", "<!-- /worlds -->"), world_errors())
+    write_between(readme, ("<!-- worlds -->", "<!-- /worlds -->"), world_errors(folder))
     figure, panels = plt.subplots(1, len(PLANS), figsize=(10, 4), layout="constrained")
     for axes, model in zip(panels, PLANS, strict=True):
         curves = pq.read_table(folder / f"curves_{model}.parquet").to_pandas()

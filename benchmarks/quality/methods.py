@@ -25,8 +25,6 @@ from tune_fmnist.tuning.space import CategoricalParameter, Parameter, Space, Val
 BUDGETS: Final = (12, 20, 40, 100)
 """Trials of a search, the baseline among them."""
 
-SLOTS: Final = (2, 8, 64)
-
 Judge = Literal["score", "last", "best", "average"]
 """What trials are judged by after an epoch: the mean of the last three, the last, the best so far, or the mean of the
 last three of the averaged weights."""

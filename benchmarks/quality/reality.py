@@ -27,7 +27,6 @@ from benchmarks.quality.curves import HERE
 from benchmarks.quality.draw import DEFAULT, REFERENCE, interquartile_mean
 from tune_fmnist import data
 from tune_fmnist.base.files import publish
-from tune_fmnist.base.metrics import DIVERGED_SCORE
 from tune_fmnist.base.seeds import named_seeds
 from tune_fmnist.models.config import Config, to_config
 from tune_fmnist.reporting.results import Results, rows_of
@@ -108,7 +107,7 @@ def _chosen(folder: Path, seed: int, limit: int | None) -> dict[str, Any]:
     # The first edition ranked by the best epoch of any trial.
     rows = results.ranked if results.record.scored_epochs else results.ranked.sort_values("best_val_accuracy")[::-1]
     best = rows_of(rows)[0]
-    config = to_config(config_values({key: value for key, value in best.items() if value == value}))
+    config = to_config(config_values({key: value for key, value in best.items() if not pd.isna(value)}))
     seeds = named_seeds(seed, "reality", SEEDS)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         scores = list(pool.map(partial(_score, config, results.record.max_epochs, seed, limit), seeds))
@@ -125,7 +124,7 @@ def _score(config: Config, epochs: int, split_seed: int, limit: int | None, seed
     """Return the score of a training with a fresh seed, on the images that the search validated on."""
     images = data.limited(data.locate().read_training(), limit, split_seed)
     job = ConfirmationJob(number=0, config=config, seed=seed, epochs=epochs, expected_seconds=0.0)
-    return max(tasks.confirm(job, data.split(images, split_seed), gpu=False, threads=1).score, DIVERGED_SCORE)
+    return tasks.confirm(job, data.split(images, split_seed), gpu=False, threads=1).score
 
 
 @app.command()

@@ -69,9 +69,6 @@ class _Trial:
 class Search:
     """A simulated search.
 
-    Attributes:
-        best_tried: the truth about the best configuration that any trial had, whatever became of the trial.
-
     Args:
         method: how configurations are proposed, when trials stop, and what they are judged by.
         world: answers for the trainings.
@@ -97,10 +94,6 @@ class Search:
         with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
             self._searcher = self._make_searcher(Path(folder))
             return list(self._run())
-
-    @property
-    def best_tried(self) -> float:
-        return max(trial.truth for trial in self._trials)
 
     @property
     def origins(self) -> Counter[str]:

@@ -247,7 +247,6 @@ def test_a_job_says_who_proposed_it(tmp_path: Path, space: Space) -> None:
     origins = ["baseline", "start", "random", "random", "random"]
     assert [(job.number, job.origin) for job in jobs] == list(enumerate(origins))
     assert searcher.suggest("Ray's 5")[JOB].origin == "model"
-    assert searcher.draws == {"baseline": 1, "start": 1, "random": 3, "model": 1}
     assert jobs[0].config == baseline("ann")
     assert jobs[1].config.dropout == 0.25
     assert {(job.max_epochs, job.judged, job.ended) for job in jobs} == {(9, 0, False)}

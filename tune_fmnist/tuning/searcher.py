@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -225,11 +224,6 @@ class OptunaSearcher(Searcher):
         curves = [self._audit.counted(number, self._seen[number].steps) for number in told]
         estimated = dict(zip(told, estimates(curves), strict=True))
         return [Outcome(seen.values, estimated.get(number)) for number, seen in sorted(self._seen.items())]
-
-    @property
-    def draws(self) -> Counter[Origin | None]:
-        """How many trials each origin has proposed; None where an earlier release did not tell."""
-        return Counter(self._origins[number] for number in sorted(self._origins.keys() - set(self._planned)))
 
     def _job(self, number: int, config: Config, known: _Running | None = None) -> TrialJob:
         """Return a trial's job; epoch ``judged`` is the last that was told so far, at which it may have ``ended``."""

@@ -78,7 +78,7 @@ def choose(
     ranks: dict[str, int | None] = {name: rank for rank, name in enumerate(order[:top_k], start=1)}
     ranks |= {name: None for name in fixed if name in best and name not in ranks}
     return [
-        _job(best[name], rank, seed, record, is_start=name == fixed[-1] != record.baseline_id)
+        _job(best[name], rank, seed, record, is_start=name in fixed and name != record.baseline_id)
         for name, rank in ranks.items()
         for seed in retrain_seeds(record, seeds)
     ]
