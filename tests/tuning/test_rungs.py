@@ -9,8 +9,8 @@ from tune_fmnist.tuning.rungs import Rungs
 
 
 def told(rungs: Rungs, *scores: float, epoch: int = 3, first: int = 1) -> list[bool]:
-    """Let trials reach a rung one after another; return which of them stop there."""
-    return [rungs.stops(first + place, epoch, score, for_good=False) for place, score in enumerate(scores)]
+    """Let trials reach a rung one after another; return which of them wait there."""
+    return [rungs.waits(first + place, epoch, score, for_good=False) for place, score in enumerate(scores)]
 
 
 def test_the_best_third_of_a_rung_goes_on_the_rest_waits() -> None:
@@ -49,13 +49,13 @@ def test_a_trial_told_again_after_it_went_on_does_not_wait_again() -> None:
     rungs = Rungs([1], 2)
     told(rungs, 0.5, 0.4, epoch=1)
     rungs.promote(1)
-    assert not rungs.stops(1, 1, 0.5, for_good=False)
+    assert not rungs.waits(1, 1, 0.5, for_good=False)
     assert rungs.candidate() is None
 
 
 def test_one_that_diverged_counts_and_never_goes_on() -> None:
     rungs = Rungs([1], 2)
-    assert not rungs.stops(1, 1, -1.0, for_good=True)
+    assert not rungs.waits(1, 1, -1.0, for_good=True)
     assert told(rungs, 0.1, epoch=1, first=2) == [False], "the better one of two"
     assert dict(rungs.waiting) == {}
 
@@ -77,7 +77,7 @@ def test_a_resumed_search_has_the_rungs_of_its_tables() -> None:
     rungs = Rungs.resumed(settings, 9, rows, epochs)
     assert dict(rungs.waiting) == {1: 1, 2: 1}
     assert rungs.candidate() is None, "of four one goes on, 3, and the baseline does not count"
-    assert not rungs.stops(5, 1, 0.5, for_good=False), "the best of five"
+    assert not rungs.waits(5, 1, 0.5, for_good=False), "the best of five"
     assert rungs.candidate() is None, "one of five goes on"
     told(rungs, 0.01, 0.02, 0.03, epoch=1, first=6)
     assert rungs.candidate() is None, "of eight two go on, 5 and 3"
@@ -100,8 +100,8 @@ def test_one_that_tells_a_rung_again_after_it_went_on_does_not_wait_there() -> N
     rows[1] = {"status": "running", "epochs": 2}
     rungs = Rungs.resumed(scheduler_settings("promotion"), 9, *rows_and_epochs(rows, {1: 0.1, 2: 0.4, 3: 0.3, 4: 0.2}))
     # Its checkpoint of the second epoch was not whole.
-    assert not rungs.stops(1, 1, 0.1, for_good=False)
-    assert rungs.stops(1, 3, 0.1, for_good=False)
+    assert not rungs.waits(1, 1, 0.1, for_good=False)
+    assert rungs.waits(1, 3, 0.1, for_good=False)
 
 
 def test_trials_that_an_earlier_run_stopped_do_not_take_the_places_of_new_ones() -> None:

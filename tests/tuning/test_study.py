@@ -240,7 +240,7 @@ def reach_a_rung(search: Search, rungs: Rungs, job: TrialJob, accuracy: float) -
     """Let a trial tell its first epoch, after which it waits."""
     told = make_result(1, accuracy)
     search.tables.add(job.number, told)
-    assert rungs.stops(job.number, 1, accuracy, for_good=False)
+    assert rungs.waits(job.number, 1, accuracy, for_good=False)
     search.searcher.on_trial_complete("ray", told_to_ray([told]))
     search.tables.pause(job.number)
 

@@ -82,8 +82,8 @@ class Rungs:
         """The rung at which each waiting trial waits, by number."""
         return self._waiting
 
-    def stops(self, number: int, epoch: int, score: float, *, for_good: bool) -> bool:
-        """Return whether a trial stops after an epoch: at a rung it waits, unless it is the one that goes on next.
+    def waits(self, number: int, epoch: int, score: float, *, for_good: bool) -> bool:
+        """Return whether a trial waits after an epoch: at a rung, unless it is the one that goes on next.
 
         Args:
             number: the trial's.

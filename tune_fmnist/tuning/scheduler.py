@@ -168,7 +168,7 @@ class Promotion(_InOrder, FIFOScheduler):
         if job.ended and epoch == job.judged:
             return str(TrialScheduler.STOP)
         counts = job.number > 0 and job.number not in self._audit.stopped_at
-        if not told.passed and counts and self._rungs.stops(job.number, epoch, result[METRIC], for_good=told.diverged):
+        if not told.passed and counts and self._rungs.waits(job.number, epoch, result[METRIC], for_good=told.diverged):
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
