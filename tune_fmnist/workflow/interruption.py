@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable
 from typing import Final
@@ -46,7 +47,8 @@ def _given(options: Options, names: Iterable[str]) -> list[str]:
     for name in names:
         value = getattr(options, name)
         if value is not None:
-            words += [option(name), f"{value:g}s" if name in ("trial_timeout", "time_budget") else str(value)]
+            # A fraction of a second more is not missed.
+            words += [option(name), f"{math.ceil(value)}s" if name in ("trial_timeout", "time_budget") else str(value)]
     return words
 
 
