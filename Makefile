@@ -21,13 +21,13 @@ search: env  ## the default search: trials, retrains, test, tables, page; MODEL=
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
 
 test: env  ## all tests except the long ones, under eight minutes on two cores
-	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-long: env  ## tests of several whole searches each, about four minutes
-	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --ignore tests/cluster -m 'long and not faults' $(ARGS)
+test-long: env  ## tests of several whole searches each, about six minutes
+	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadscope --ignore tests/cluster -m 'long and not faults' $(ARGS)
 
 test-faults: env  ## fault injection: searches killed, out of memory or disk, disconnected; about 20 minutes on two cores
-	$(PYTEST) --junitxml=.reports/$@.xml -n 2 tests/faults tests/integration/test_captures.py tests/integration/test_own_data.py tests/integration/test_own_model.py -m '' $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --ignore tests/cluster --ignore tests/power -m faults $(ARGS)
 
 test-power: env  ## the power is cut under searches on ext4 and XFS; needs root and loop devices, under 12 minutes
 	$(PYTEST) --junitxml=.reports/$@.xml -rs tests/power -m '' $(ARGS)
@@ -40,7 +40,8 @@ reliability: env  ## the tables of docs/reliability.md, from the last run of eac
 test-cluster: env  ## searches over several simulated hosts and a simulated AWS; needs root, installs Debian packages
 	tests/cluster/install.sh
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement locks/cluster.txt
-	$(PYTEST) --junitxml=.reports/$@.xml -rs -n 2 --dist loadfile tests/cluster -m '' $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -rs -n 2 --dist loadfile tests/cluster tests/store/test_folder.py \
+		tests/store/test_lease.py tests/store/test_mirror.py -m 'not faults' $(ARGS)
 
 test-gpu: env  ## what needs a GPU; skipped elsewhere, with the reason
 	$(PYTEST) tests/gpu $(ARGS)

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import pytest
+from hypothesis import settings
 
 from tests.reliability import HEAD, PROPERTY, Fault, Note, Rows
 from tests.s3 import KEYS, S3, serving, weed
 from tune_fmnist import data
+
+# How long an example may take is the machine's affair.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
+
+_LONGEST: Final = (
+    *("tuning/test_searcher.py", "integration/test_search.py", "integration/test_json_lines.py", "test_doctor.py"),
+    *("integration/test_published.py", "reporting/test_browser.py", "reporting/test_page.py"),
+)
+"""The files that take longest, which begin first: with two processes, the last ones to end are then short."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not str(item.path).endswith(_LONGEST))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Let Torch, where a test uses it, train with one thread: several processes test at once."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

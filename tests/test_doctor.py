@@ -82,6 +82,7 @@ def test_storage_that_can_be_used(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("storage", "found", "hint"),
     [

@@ -79,7 +79,7 @@ def test_limit_out_of_range_is_one_line(training: data.Images, count: int) -> No
     assert caught.value.key == "--limit-train"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(labels=st.lists(st.integers(0, 9), min_size=101, max_size=300), seed=st.integers(0, 2**40), part=st.floats(0, 1))
 def test_any_subset_and_split_keep_shares(labels: list[int], seed: int, part: float) -> None:
     count = 100 + int(part * (len(labels) - 100))

@@ -11,7 +11,12 @@ from tests import captures
 
 
 @pytest.mark.parametrize(
-    "made", [captures.summaries, captures.piped, pytest.param(captures.dumb, marks=pytest.mark.faults)]
+    "made",
+    [
+        captures.summaries,
+        pytest.param(captures.piped, marks=pytest.mark.long),
+        pytest.param(captures.dumb, marks=pytest.mark.faults),
+    ],
 )
 def test_the_captures_are_those_that_were_looked_at(made: Callable[[Path], dict[str, str]], tmp_path: Path) -> None:
     for name, said in made(tmp_path).items():

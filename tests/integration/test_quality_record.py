@@ -24,7 +24,6 @@ from tune_fmnist.training.fit import EpochMetrics, fit
 
 @pytest.fixture(scope="module")
 def halves() -> record.Halves:
-    torch.set_num_threads(1)
     return record.load_halves(None, 1_000)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.quality import record
 from benchmarks.quality.curves import curves, space_of
@@ -22,7 +21,6 @@ EPOCHS = 9
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    torch.set_num_threads(1)
     halves = record.load_halves(None, 500)
     folder = tmp_path_factory.mktemp("curves")
     rows = [row for curve in curves("ann", 14, EPOCHS) for row in record.record(curve, halves).to_pylist()]

@@ -276,6 +276,7 @@ def test_the_split_seed_alone_decides_the_images(tmp_path: Path) -> None:
     assert not found["a"].trials["seed"].equals(found["b"].trials["seed"])
 
 
+@pytest.mark.long
 def test_a_diverged_trial_is_a_row_and_the_search_goes_on(tmp_path: Path) -> None:
     space = tmp_path / "wild.toml"
     space.write_text(

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.strategies import configs
@@ -64,7 +64,6 @@ def test_names_are_the_same_on_every_machine() -> None:
 @given(configs(), configs(), st.randoms(use_true_random=False))
 @example(Ann(dropout=0.0), Ann(dropout=-0.0), None)
 @example(Ann(learning_rate=1), Ann(learning_rate=1.0), None)
-@settings(deadline=None)
 def test_equal_configurations_and_no_others_have_equal_names(first: Config, second: Config, order: Any) -> None:
     assert (first == second) == (config_id(first) == config_id(second))
     shuffled = list(first.model_dump().items())
@@ -101,7 +100,6 @@ def test_a_setting_that_the_first_releases_did_not_have_leaves_old_names_as_they
 
 
 @given(configs())
-@settings(deadline=None)
 def test_survives_a_dict_and_json_unchanged(config: Config) -> None:
     dumped = config.model_dump()
     for values in (dumped, json.loads(json.dumps(dumped)), json.loads(config.model_dump_json())):

@@ -10,11 +10,6 @@ from torch.nn import functional
 from tune_fmnist.models.layers import Dropout, perceptron, pool, pool_relu
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def plain_pool_relu(x: Tensor) -> Tensor:
     return functional.relu(plain_pool(x))
 

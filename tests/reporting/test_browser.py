@@ -161,10 +161,8 @@ class Reader:
 @pytest.mark.parametrize(
     ("name", "screen"),
     [
-        *(
-            (name, WIDE)
-            for name in ("tested", "running", "failed", "own", "many", "compared", "ann", "ann-wide", "cnn")
-        ),
+        *((name, WIDE) for name in ("tested", "running", "failed", "own", "compared")),
+        *(pytest.param(name, WIDE, marks=pytest.mark.long) for name in ("many", "ann", "ann-wide", "cnn")),
         *((name, PHONE) for name in ("tested", "own", "compared")),
     ],
 )
@@ -195,7 +193,9 @@ def test_a_page_is_drawn_whole_and_offline(browser: Any, pages: Pages, name: str
 @pytest.mark.parametrize("name", ["tested", "compared"])
 def test_every_figure_answers_the_pointer(browser: Any, pages: Pages, name: str) -> None:
     reader = Reader(browser, pages[name], viewport=WIDE)
-    for chart in reader.charts():
+    charts = reader.charts()
+    assert charts
+    for chart in charts:
         chart.scroll_into_view_if_needed()
         told = False
         for x, y in chart.evaluate(MARKS)[:60]:
@@ -294,5 +294,6 @@ def test_nothing_keeps_anyone_out(browser: Any, pages: Pages, name: str, scheme:
     reader.page.context.close()
 
 
+@pytest.mark.long
 def test_a_page_of_a_thousand_trials_is_at_most_3_megabytes(pages: Pages) -> None:
     assert pages["many"].stat().st_size < 3_000_000

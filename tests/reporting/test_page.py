@@ -30,12 +30,19 @@ from tune_fmnist.store.paths import SearchPaths
 CLASSES = FASHION_MNIST.classes
 
 
-@pytest.fixture
-def searched(tmp_path: Path) -> Results:
-    """A search whose best configuration is far better than the baseline."""
-    results = make_search(tmp_path / "fake", trials=8)
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """A search whose best configuration is far better than the baseline, with its page."""
+    results = make_search(tmp_path_factory.mktemp("searched") / "fake", trials=8)
     add_retrains(results, [0.9, 0.1], baseline=0.1)
+    assert write_page(results.paths.folder) == results.paths.page
     return results
+
+
+@pytest.fixture(scope="module")
+def told(searched: Results) -> str:
+    """The words of its page."""
+    return words_of(searched.paths.page.read_text(encoding="utf-8"))
 
 
 def words_of(page: str) -> str:
@@ -50,9 +57,7 @@ def text_of(folder: Path) -> str:
 
 
 def test_page_needs_no_other_file_and_no_network(searched: Results) -> None:
-    page = write_page(searched.paths.folder)
-    source = page.read_text(encoding="utf-8")
-    assert page == searched.paths.page
+    source = searched.paths.page.read_text(encoding="utf-8")
     markup = re.sub(r"(<script[^>]*>).*?</script>", r"\1", source, flags=re.DOTALL)
     targets = re.findall(r"(?:src|href)=\"([^\"]*)", markup)
     assert all(target.startswith(("#", "data:image/png;base64,")) for target in targets)
@@ -65,7 +70,7 @@ def test_page_needs_no_other_file_and_no_network(searched: Results) -> None:
 
 
 def test_figures_are_files_and_stand_in_the_page(searched: Results) -> None:
-    source = write_page(searched.paths.folder).read_text(encoding="utf-8")
+    source = searched.paths.page.read_text(encoding="utf-8")
     named = set(re.findall(r'data-figure="(\w+)"', source))
     assert {"test_accuracy", "learning_curves", "best_so_far", "confusion", "training_curves"} <= named
     files = {file.name for file in searched.paths.figures.iterdir()}
@@ -74,8 +79,8 @@ def test_figures_are_files_and_stand_in_the_page(searched: Results) -> None:
         assert file.read_bytes().startswith(b"\x89PNG" if file.suffix == ".png" else b"<svg")
 
 
-def test_page_gives_the_numbers_of_the_tables(searched: Results) -> None:
-    text = text_of(searched.paths.folder)
+def test_page_gives_the_numbers_of_the_tables(searched: Results, told: str) -> None:
+    text = told
     retrains = searched.retrains
     baseline = retrains.loc[retrains["is_baseline"], "config_id"].iloc[0]
     summary = summarise(searched.predictions, baseline).set_index("config_id")
@@ -103,8 +108,8 @@ def test_page_gives_the_numbers_of_the_tables(searched: Results) -> None:
     assert "Baseline, as published 60,000 training images 88.18 % 86.98 % 1 seed" in text
 
 
-def test_page_tells_how_the_trials_ended(searched: Results) -> None:
-    text = text_of(searched.paths.folder)
+def test_page_tells_how_the_trials_ended(searched: Results, told: str) -> None:
+    text = told
     trials, epochs = searched.trials, searched.epochs
     counts = trials["status"].value_counts()
     states = ", ".join(f"{counts[name]} {name}" for name in ("running", "completed", "stopped", "diverged", "failed"))
@@ -121,8 +126,8 @@ def test_page_tells_how_the_trials_ended(searched: Results) -> None:
     )
 
 
-def test_page_tells_how_it_was_computed(searched: Results) -> None:
-    text = text_of(searched.paths.folder)
+def test_page_tells_how_it_was_computed(told: str) -> None:
+    text = told
     for part in (
         "How it was computed python -m tune_fmnist.search --model ann When Started 2 January 2026, 03:04 UTC",
         "Trials 8 trials of at most 5 epochs. Seed 0.",
@@ -136,8 +141,8 @@ def test_page_tells_how_it_was_computed(searched: Results) -> None:
     assert "ommit" not in text
 
 
-def test_page_defines_the_baseline_once(searched: Results) -> None:
-    text = text_of(searched.paths.folder)
+def test_page_defines_the_baseline_once(told: str) -> None:
+    text = told
     assert text.count("Fashion-MNIST Classification using ANN and CNN") == 1
     assert 'Baseline: the ANN of the report "Fashion-MNIST Classification using ANN and CNN"' in text
     assert "which published 86.98 % in the test and 88.18 % in validation" in text
@@ -198,7 +203,7 @@ def test_search_without_retrains_has_its_own_part_and_says_so(tmp_path: Path) ->
     assert f"with a score of {best['score'] * 100:.2f} % after 5 epochs" in text
     assert "A score is the mean validation accuracy of a trial's last 3 epochs" in text
     assert "the test images have not been used. To retrain and test the best ones, run tune-fmnist retrain" in text
-    assert not {"test_accuracy.png", "confusion.png"} & {file.name for file in results.paths.pictures}
+    assert not {"test_accuracy", "confusion"} & {figure.name for figure in page_of(results)[0]}
 
 
 def test_diverged_trial_is_never_the_best(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def chunks(folder: Path, since: float) -> int:
     raise AssertionError(f"nothing was counted in {folder}")
 
 
+@pytest.mark.long
 def test_a_node_gets_the_images_once(two_nodes: tuple[Any, list[Path]], training: data.Images, tmp_path: Path) -> None:
     split = data.split(data.limited(training, 20_000, 0), 0)
     size = sum(part.images.nbytes + part.labels.nbytes for part in (split.train, split.validation))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tune_fmnist.base.errors import InputError
@@ -59,7 +59,6 @@ def test_name_has_an_end(name: str, key: str) -> None:
 
 @given(st.text(st.characters(codec=None)) | st.text("./\\a~", max_size=5))
 @example("~")
-@settings(deadline=None)
 def test_any_name_is_refused_or_a_folder_in_the_results(name: str) -> None:
     try:
         folder = SearchPaths.named(RESULTS, name).folder

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from tests.disk import full_disk
 from tests.strategies import configs
@@ -276,7 +276,6 @@ def test_columns_of_another_release_do_not_disturb(tmp_path: Path) -> None:
 
 
 @given(configs())
-@settings(deadline=None)
 def test_configuration_survives_a_row(config: Config) -> None:
     (row,) = tables.to_table([trial(config)], tables.TRIALS).to_pylist()
     assert to_config(tables.config_values(row)) == config

@@ -598,7 +598,7 @@ EVENTS = ["report", "report", "nan", "again", "retry", "end", "fail", "publish",
 @example([(0, "nan"), (0, "fail")])
 @example([(0, "nan"), (0, "publish"), (0, "retry"), (0, "end")])
 @example([(0, "report"), (0, "again"), (0, "reopen"), (0, "again")])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_tables_agree_after_any_course(tmp_path_factory: pytest.TempPathFactory, course: list[tuple[int, str]]) -> None:
     paths = SearchPaths(tmp_path_factory.mktemp("search"))
     trial_tables = TrialTables(paths, RECORD)

@@ -17,7 +17,6 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(params=["float32", "bfloat16"])
 def images(request: pytest.FixtureRequest, small_split: Split) -> torch.Tensor:
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     return to_device(small_split.train, CPU, request.param).images
 
@@ -92,7 +91,6 @@ def sides(data: DeviceImages, config: Ann, epochs: int, after: int = 0) -> list[
 
 
 def test_an_alternating_flip_shows_each_side_in_every_other_epoch(training: Images) -> None:
-    torch.set_num_threads(1)
     data = to_device(Images(training.images[:300], training.labels[:300], 10), CPU, "float32")
     config = Ann(hidden1=4, hidden2=4, flip=True, alternating_flip=True)
     epochs = sides(data, config, 4)

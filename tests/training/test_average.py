@@ -25,7 +25,6 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(params=["float32", "bfloat16"])
 def data(request: pytest.FixtureRequest, small_split: Split) -> tuple[DeviceImages, DeviceImages]:
-    torch.set_num_threads(1)
     part = Images(small_split.train.images[:500], small_split.train.labels[:500], 10)
     return to_device(part, CPU, request.param), to_device(small_split.validation, CPU, request.param)
 
@@ -78,7 +77,6 @@ def test_an_average_is_evaluated_and_saved_and_changes_no_step(
 
 
 def test_an_average_is_of_the_weights_after_each_step_with_its_half_life(training: Images) -> None:
-    torch.set_num_threads(1)
     data = to_device(Images(training.images[:300], training.labels[:300], 10), CPU, "float32")
     taken: list[torch.Tensor] = []
 
@@ -129,7 +127,6 @@ def test_all_together_goes_on_to_the_bit_after_an_interruption(
 
 @pytest.mark.parametrize("key", sorted(EVERYTHING.keys() - {"flip", "schedule"}))
 def test_each_setting_takes_part(key: str, small_split: Split) -> None:
-    torch.set_num_threads(1)
     data = (to_device(small_split.train, CPU, "float32"), to_device(small_split.validation, CPU, "float32"))
     needed = {"flip": True, "schedule": "one_cycle", "weight_decay": 0.05}
     without = trained(
@@ -140,7 +137,6 @@ def test_each_setting_takes_part(key: str, small_split: Split) -> None:
 
 
 def test_a_step_goes_down_the_cross_entropy_with_smoothed_labels(small_split: Split) -> None:
-    torch.set_num_threads(1)
     config = Cnn(dropout=0.0, optimizer="sgd", learning_rate=0.5, batch_size=64, label_smoothing=0.2)
     data = to_device(Images(small_split.train.images[:64], small_split.train.labels[:64], 10), CPU, "float32")
     fitted = fit(config, data, None, epochs=1, horizon=1, seed=3)
@@ -172,7 +168,6 @@ def test_a_mirrored_model_judges_an_image_and_its_mirror_image(data: tuple[Devic
 
 
 def test_one_cycle_rises_in_a_line_and_falls_as_a_cosine(small_split: Split) -> None:
-    torch.set_num_threads(1)
     data = to_device(Images(small_split.train.images[:10], small_split.train.labels[:10], 10), CPU, "float32")
     told: list[float] = []
     config = Ann(hidden1=4, hidden2=4, schedule="one_cycle", warm_up=0.25, learning_rate=0.02)

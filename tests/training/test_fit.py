@@ -28,11 +28,6 @@ BUILT_IN: list[Config] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def on_cpu(images: Images, precision: Precision = "float32") -> DeviceImages:
     return to_device(images, CPU, precision)
 

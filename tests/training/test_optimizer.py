@@ -9,11 +9,6 @@ from tune_fmnist.models.networks import build
 from tune_fmnist.training.optimizer import Optimizer
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def reference(config: Config, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     spared = [parameter for parameter in parameters if config.spare_biases and parameter.ndim < 2]
     groups = [

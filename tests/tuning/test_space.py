@@ -76,7 +76,7 @@ def test_default_space_is_there(model: str, tmp_path: Path, monkeypatch: pytest.
 
 
 @given(spaces())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_survives_json_unchanged(values: dict[str, Any]) -> None:
     space = from_values(values)
     dumped = json.loads(json.dumps(to_json(space), allow_nan=False))
@@ -87,7 +87,7 @@ def test_survives_json_unchanged(values: dict[str, Any]) -> None:
 
 
 @given(spaces(), st.data())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_sample_is_a_configuration_inside_the_space(values: dict[str, Any], data: st.DataObject) -> None:
     space = from_values(values)
     asked: dict[str, Value] = {}
@@ -431,7 +431,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.text() | st.text().map(lambda text: f'{TEXTS[0]}\n[fixed]\nflip = """{text}"""'))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_text_is_a_space_or_an_error(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
     accepts_or_refuses(lambda: read_space(file))
@@ -458,7 +458,7 @@ TREES = st.recursive(
 
 
 @given(st.dictionaries(WORDS | st.text(max_size=3), TREES, max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_values_are_a_space_or_an_error(values: dict[str, Any]) -> None:
     accepts_or_refuses(lambda: from_values(values))
     base = {"model": "ann", "parameters": {"hidden1": {"type": "int", "low": 1, "high": 2}}}
@@ -482,7 +482,7 @@ def mutate(data: st.DataObject, values: Any) -> Any:
 
 
 @given(spaces(), st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 def test_changed_space_is_a_space_or_an_error(values: dict[str, Any], data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 2))):
         values = mutate(data, values)
@@ -496,7 +496,7 @@ TOKENS = st.sampled_from(
 
 
 @given(st.sampled_from(TEXTS), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 8), TOKENS), min_size=1, max_size=3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_changed_file_is_a_space_or_an_error(file: Path, text: str, edits: list[tuple[float, int, str]]) -> None:
     for at, length, token in edits:
         place = int(at * len(text))

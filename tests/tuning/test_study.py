@@ -351,7 +351,7 @@ def test_a_study_that_agrees_is_kept(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_change_of_a_journal_costs_no_row(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     paths = interrupted(tmp_path_factory.mktemp("x"))
     before, listed = rows_of(paths), paths.journal.read_bytes().splitlines(keepends=True)
