@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_search import add_retrains, make_search
+from tests.fake_search import add_confirmations, add_retrains, make_search
 from tune_fmnist import compare
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.reporting import comparison
 from tune_fmnist.reporting.results import open_search, rows_of
 from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.screen import console
+from tune_fmnist.reporting.wording import DASH
 
 
 def test_the_first_ranks_are_compared_on_the_same_test_images(tmp_path: Path) -> None:
@@ -62,6 +63,40 @@ def test_searches_on_other_images_or_without_a_test_are_not_compared_in_what_the
     with out.capture() as captured:
         comparison.print_comparison(found, out)
     assert "what differs:" in captured.get()
+
+
+def test_scores_that_mean_something_else_are_not_compared(tmp_path: Path) -> None:
+    first, second, third = (make_search(tmp_path / name) for name in "abc")
+    record = second.record
+    record.scored_epochs = None
+    record.scheduler = record.scheduler.model_copy(update={"grace": 2})
+    record.space = record.space | {"fixed": {"batch_size": 128}, "max_parameters": 500_000}
+    record.write(second.paths)
+    add_confirmations(third, [0.8], baseline=0.1)
+    found = compare([first.paths.folder, second.paths.folder, third.paths.folder])
+    assert not found.same_scores
+    assert (
+        found.findings[0] == "Their scores are of different epochs, and compare within these groups only: a and c; b."
+    )
+    assert found.findings[1].startswith("The validation of c is a mean of confirmations; of the others it is the best ")
+    differing = {key: values for key, *values in found.differences}
+    assert differing["scored_epochs"] == ["3", DASH, "3"]
+    assert differing["scheduler.grace"][1] == "2"
+    assert differing["batch_size"] == [DASH, "always 128", DASH]
+    assert differing["max_parameters"] == [DASH, "500,000", DASH]
+
+
+def test_of_three_each_pair_is_compared_and_the_p_values_are_corrected(tmp_path: Path) -> None:
+    for name, level in (("good", 0.9), ("fair", 0.6), ("poor", 0.3)):
+        add_retrains(make_search(tmp_path / name), [level], baseline=0.0)
+    found = compare([tmp_path / "poor", tmp_path / "good", tmp_path / "fair"])
+    pairs = [re.findall(r"first rank of (\w+) is .* above that of (\w+) ", said) for said in found.findings[1:]]
+    assert pairs == [[("good", "poor")], [("fair", "poor")], [("good", "fair")]]
+    record = open_search(tmp_path / "fair").record
+    record.test_hash = "other"
+    record.write(open_search(tmp_path / "fair").paths)
+    found = compare([tmp_path / "poor", tmp_path / "good", tmp_path / "fair"])
+    assert len(found.findings) == 2, "other test images"
 
 
 def test_one_search_is_nothing_to_compare(tmp_path: Path) -> None:

@@ -97,3 +97,12 @@ def test_what_has_been_decided_is_not_decided_again() -> None:
     assert told(3) == TrialScheduler.STOP
     assert told(2, judged=2, ended=True) == TrialScheduler.STOP, "it had ended there"
     assert dict(rungs.waiting) == {1: 3}
+
+
+def test_one_that_diverges_at_a_rung_does_not_wait_there() -> None:
+    rungs = Rungs.resumed(scheduler_settings("promotion"), 9, {}, [])
+    scheduler = Promotion(rungs, Audit(0.0, 1))
+    trial: Any = SimpleNamespace(config={JOB: make_job(1)})
+    lost = make_result(1, train_loss=float("nan"))
+    action = scheduler.on_trial_result(CONTROLLER, trial, {"epoch": 1, METRIC: -1.0, RESULT: lost})
+    assert (action, dict(rungs.waiting)) == (TrialScheduler.CONTINUE, {})

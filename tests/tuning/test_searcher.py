@@ -172,6 +172,9 @@ def test_trials_that_wait_go_on_when_they_are_among_the_best(ray_here: None, tmp
     reached = sorted(row["epochs"] for row in tables.trials.values())
     assert reached == [1] * 8 + [3] * 3 + [9, 9]
     others = [row for row in tables.trials.values() if row["number"] > 0]
+    for row in others:
+        if row["status"] == STOPPED:
+            assert row["reason"].endswith("is not among the best there")
     last = max(others, key=lambda row: row["epochs"])
     assert abs(last["config_dropout"] - 0.2) == min(abs(row["config_dropout"] - 0.2) for row in others)
     epochs = read(SearchPaths(tmp_path).epochs, EPOCHS)

@@ -19,7 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from tests.records import make_proposer, make_record, make_result
+from tests.records import make_proposer, make_record, make_result, scheduler_settings
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.metrics import DIVERGED_SCORE, score_of
 from tune_fmnist.base.seeds import derived_seed
@@ -55,7 +55,9 @@ STATES = {
 class Search:
     """A search, begun or resumed: its searcher and its tables."""
 
-    def __init__(self, paths: SearchPaths, space: Space = SPACE, rungs: Rungs | None = None) -> None:
+    def __init__(
+        self, paths: SearchPaths, space: Space = SPACE, rungs: Rungs | None = None, audit: float = 0.0, count: int = 100
+    ) -> None:
         self.tables = TrialTables(paths, RECORD)
         self.searcher = OptunaSearcher(
             space,
@@ -64,8 +66,8 @@ class Search:
             max_epochs=3,
             journal=paths.journal,
             name="s",
-            count=100,
-            audit=Audit(0.0, 1),
+            count=count,
+            audit=Audit(audit, 1),
             rungs=rungs or Rungs(),
             trials=self.tables.trials,
             epochs=self.tables.reported(),
@@ -267,6 +269,41 @@ def test_a_trial_that_had_not_begun_when_the_time_was_up_waits_and_goes_on_like_
     assert search.suggest().number == 1, "the best of three goes on"
     search.tables.publish(now=True)
     assert Search(paths, rungs=Rungs([1], 3, {}, {2: 1, 3: 1})).searcher.rebuilt is None
+
+
+def test_a_trial_that_waited_when_the_search_was_interrupted_goes_on_from_there(tmp_path: Path) -> None:
+    paths, rungs = SearchPaths(tmp_path / "x"), Rungs([1], 3)
+    search = Search(paths, rungs=rungs)
+    search.tell(search.suggest(), "completed")
+    for accuracy in (0.6, 0.7):
+        reach_a_rung(search, rungs, search.suggest(), accuracy)
+    search.tables.publish(now=True)
+    settings = scheduler_settings("promotion").model_copy(update={"reduction_factor": 3})
+    tables_now = TrialTables(paths, RECORD)
+    again = Rungs.resumed(settings, 3, tables_now.trials, tables_now.reported())
+    search = Search(paths, rungs=again)
+    assert search.searcher.rebuilt is None
+    new = search.suggest()
+    assert new.number == 3, "of two nobody goes on"
+    reach_a_rung(search, again, new, 0.5)
+    job = search.suggest()
+    assert (job.number, job.judged, job.ended) == (2, 1, False)
+    assert search.tables.trials[2]["status"] == "running"
+    assert search.tables.trials[1]["status"] == "paused"
+
+
+def test_the_audit_takes_who_would_wait_for_ever_when_no_other_can_get_to_a_rung(tmp_path: Path) -> None:
+    paths, rungs = SearchPaths(tmp_path / "x"), Rungs([1], 3)
+    search = Search(paths, rungs=rungs, audit=1.0, count=4)
+    search.tell(search.suggest(), "completed")
+    for accuracy in (0.6, 0.5):
+        reach_a_rung(search, rungs, search.suggest(), accuracy)
+    last = search.suggest()
+    assert search.searcher.suggest("early") is None, "the last one may still be better than both"
+    assert not search.searcher.is_exhausted
+    reach_a_rung(search, rungs, last, 0.4)
+    assert search.suggest().number == 1, "the best of three"
+    assert search.suggest(name="audited").number == 2
 
 
 def test_a_study_that_has_closed_what_waits_by_the_tables_is_rebuilt(tmp_path: Path) -> None:
