@@ -72,8 +72,6 @@ def drive(
         trial,
         searcher,
         make_scheduler(record.scheduler, record.max_epochs, audit, rungs),
-        audit,
-        rungs,
         tables,
         placement,
         Limits(),

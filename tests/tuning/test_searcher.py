@@ -107,8 +107,6 @@ def run(
             rungs=rungs,
         ),
         make_scheduler(scheduler_settings(scheduler), max_epochs, audit, rungs),
-        audit,
-        rungs,
         trial_tables,
         place(cpus, None, max_concurrent),
         Limits(time_budget),

@@ -25,8 +25,6 @@ from tune_fmnist.runtime.trainable import trainable
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.store.jobs import JOB, RESULT, EpochResult, TrialJob
 from tune_fmnist.store.trial_tables import TrialTables
-from tune_fmnist.tuning.audit import Audit
-from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.searcher import OptunaSearcher
 
 _RETRIES = 2
@@ -80,8 +78,6 @@ def run_trials(
     function: Trainable,
     searcher: OptunaSearcher,
     scheduler: TrialScheduler,
-    audit: Audit,
-    rungs: Rungs,
     tables: TrialTables,
     placement: Placement,
     limits: Limits,
@@ -95,10 +91,8 @@ def run_trials(
 
     Args:
         function: runs one trial.
-        searcher: suggests configurations and is told how each trial ended.
+        searcher: suggests configurations and is told how each trial ended; knows which trials wait.
         scheduler: says which trials go on.
-        audit: knows which trials run on although they were stopped.
-        rungs: know which trials wait.
         tables: get the rows.
         placement: what a trial occupies.
         limits: when to end.
@@ -109,7 +103,7 @@ def run_trials(
     """
     slots = slots or Slots(placement, joined=False)
     limiter = ConcurrencyLimiter(searcher, slots.wanted)
-    watcher = _Watcher(searcher, tables, audit, rungs, on_step, on_start, on_epoch, limits.timeout, slots, limiter)
+    watcher = _Watcher(searcher, tables, on_step, on_start, on_epoch, limits.timeout, slots, limiter)
     with tempfile.TemporaryDirectory(prefix="tune_fmnist-") as scratch, ray_private.resilient_controller():
         try:
             tune.run(
@@ -151,8 +145,6 @@ class _Watcher(tune.Callback):
 
     searcher: OptunaSearcher
     tables: TrialTables
-    audit: Audit
-    rungs: Rungs
     on_step: Callable[[int | None], None]
     on_start: Callable[[TrialJob], None]
     on_epoch: Callable[[int, EpochResult], None]
@@ -187,8 +179,8 @@ class _Watcher(tune.Callback):
             self.on_epoch(number, epoch)
 
     def _note_audit(self, number: int) -> None:
-        if number in self.audit.stopped_at:
-            self.tables.audit(number, self.audit.stopped_at[number])
+        if (epoch := self.searcher.audit.stopped_at.get(number)) is not None:
+            self.tables.audit(number, epoch)
 
     def _warn(self, number: int, epoch: EpochResult) -> None:
         """Say once that a trial's checkpoints cannot be written, until one can again."""
@@ -206,7 +198,7 @@ class _Watcher(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         number = _job(trial).number
-        if number in self.rungs.waiting:
+        if number in self.searcher.rungs.waiting:
             self.tables.pause(number)
         else:
             self.tables.end(number)

@@ -58,6 +58,8 @@ class OptunaSearcher(Searcher):
         epochs: of the same, as ``TrialTables.reported`` returns them.
 
     Attributes:
+        audit: as given.
+        rungs: as given.
         study: Optuna's.
         rebuilt: why the study was made anew from the tables, in words; None if it was not.
 
@@ -82,7 +84,7 @@ class OptunaSearcher(Searcher):
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._space, self._propose, self._seed, self._max_epochs = space, propose, seed, max_epochs
-        self._count, self._audit, self._rungs = count, audit, rungs
+        self._count, self.audit, self.rungs = count, audit, rungs
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         told = told_by_tables(trials or {}, epochs, seed=seed, file=SearchPaths(journal.parent).trials)
         self.study, self._journal, self.rebuilt = open_study(journal, name, space, told)
@@ -151,20 +153,20 @@ class OptunaSearcher(Searcher):
 
         Who would wait for ever is stopped, and the audit may let it run on; that is known when nothing else is left.
         """
-        number = self._rungs.candidate()
+        number = self.rungs.candidate()
         if number is None and not self._is_new_wanted and not self._is_open:
-            waiting = sorted(self._rungs.waiting.items())
-            number = next((number for number, epoch in waiting if self._audit.spares(number, epoch)), None)
+            waiting = sorted(self.rungs.waiting.items())
+            number = next((number for number, epoch in waiting if self.audit.spares(number, epoch)), None)
         if number is not None:
-            self._rungs.promote(number)
+            self.rungs.promote(number)
         return number
 
     @property
     def _is_open(self) -> bool:
         """Whether a trial is running on whose score it depends who goes on: one that is still to reach a rung."""
         return any(
-            running.trial.number not in (0, *self._audit.stopped_at)
-            and max(running.steps, default=0) < self._rungs.highest
+            running.trial.number not in (0, *self.audit.stopped_at)
+            and max(running.steps, default=0) < self.rungs.highest
             for running in self._running.values()
         )
 
@@ -172,7 +174,7 @@ class OptunaSearcher(Searcher):
     def is_exhausted(self) -> bool:
         """Whether nothing is left to run: what waits does so because others were better, not because time was up."""
         nothing_runs = not (self._unfinished or self._running)
-        return nothing_runs and not self._is_new_wanted and self._rungs.candidate() is None
+        return nothing_runs and not self._is_new_wanted and self.rungs.candidate() is None
 
     @property
     def _is_new_wanted(self) -> bool:
@@ -221,7 +223,7 @@ class OptunaSearcher(Searcher):
     def _outcomes(self) -> list[Outcome]:
         """Return all trials that did not fail, in order of issue, with estimates of their scores at the last epoch."""
         told = [number for number, seen in sorted(self._seen.items()) if seen.steps]
-        curves = [self._audit.counted(number, self._seen[number].steps) for number in told]
+        curves = [self.audit.counted(number, self._seen[number].steps) for number in told]
         estimated = dict(zip(told, estimates(curves), strict=True))
         return [Outcome(seen.values, estimated.get(number)) for number, seen in sorted(self._seen.items())]
 
@@ -257,7 +259,7 @@ class OptunaSearcher(Searcher):
         running = self._running.pop(trial_id)
         if error or not result:
             del self._seen[running.trial.number]
-        if running.trial.number in self._rungs.waiting and result and not error:
+        if running.trial.number in self.rungs.waiting and result and not error:
             self._report(running, result)
             self._paused[running.trial.number] = running
         elif running.ended:
@@ -271,7 +273,7 @@ class OptunaSearcher(Searcher):
             self._tell(running, *self._ending(running, result))
 
     def _ending(self, running: _Running, result: Mapping[str, Any]) -> tuple[TrialState, Status, str]:
-        epoch, audited_at = result["epoch"], self._audit.stopped_at.get(running.trial.number)
+        epoch, audited_at = result["epoch"], self.audit.stopped_at.get(running.trial.number)
         if result[RESULT].diverged:
             return TrialState.PRUNED, *divergence(epoch, result[RESULT].train_loss)
         ended = ending(epoch, self._max_epochs, result[METRIC], audited_at=audited_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -25,7 +25,7 @@ from tune_fmnist.runtime.trials import Limits, run_trials, training
 from tune_fmnist.store.folder import Folder
 from tune_fmnist.store.jobs import ConfirmationJob, ConfirmationResult, RetrainJob, RetrainResult
 from tune_fmnist.store.record import PlacementRecord, RetrainPlan, RetrainRecord
-from tune_fmnist.store.trial_tables import TrialTables
+from tune_fmnist.store.trial_tables import Row, TrialTables
 from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.proposals import Searching
 from tune_fmnist.tuning.rungs import Rungs
@@ -106,12 +106,11 @@ def _place(session: Session) -> Placement:
 def _run_trials(session: Session, trials: TrialTables, placement: Placement, slots: Slots) -> None:
     """Run the trials that have not ended; record how long it took."""
     options, record, paths, mirror = session.options, session.record, session.paths, session.mirror
-    audit = Audit.resumed(record.scheduler.audit, record.seed, trials.trials)
-    rungs = Rungs.resumed(record.scheduler, record.max_epochs, trials.trials, trials.reported())
-    searcher = _searcher(session, trials, audit, rungs)
-    scheduler = make_scheduler(record.scheduler, record.max_epochs, audit, rungs)
+    reported = trials.reported()
+    searcher = _searcher(session, trials.trials, reported)
+    scheduler = make_scheduler(record.scheduler, record.max_epochs, searcher.audit, searcher.rungs)
     if options.resume:
-        scheduler.resume(trials.reported())
+        scheduler.resume(reported)
     out = session.screen.progress
     display = SearchDisplay(out, trials, trials=record.trials, slots=slots.now, time_budget=options.time_budget)
     checkpoints = mirror.checkpoints if mirror else Folder.at(str(paths.checkpoints))
@@ -132,8 +131,6 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
                 training(session.split, checkpoints, options.trial_timeout),
                 searcher,
                 scheduler,
-                audit,
-                rungs,
                 trials,
                 placement,
                 Limits(options.time_budget, options.trial_timeout),
@@ -151,9 +148,11 @@ def _run_trials(session: Session, trials: TrialTables, placement: Placement, slo
         record.write(paths)
 
 
-def _searcher(session: Session, trials: TrialTables, audit: Audit, rungs: Rungs) -> OptunaSearcher:
+def _searcher(session: Session, trials: Mapping[int, Row], reported: list[Row]) -> OptunaSearcher:
     """Return what proposes the trials, told of those that have run; say so if its study had to be made again."""
     record = session.record
+    audit = Audit.resumed(record.scheduler.audit, record.seed, trials)
+    rungs = Rungs.resumed(record.scheduler, record.max_epochs, trials, reported)
     searcher = OptunaSearcher(
         session.space,
         Searching.of(record.searcher, session.space, record.seed, session.images.shape),
@@ -164,8 +163,8 @@ def _searcher(session: Session, trials: TrialTables, audit: Audit, rungs: Rungs)
         count=record.trials,
         audit=audit,
         rungs=rungs,
-        trials=trials.trials,
-        epochs=trials.reported(),
+        trials=trials,
+        epochs=reported,
     )
     if searcher.rebuilt:
         session.screen.warnings.print(searcher.rebuilt)
