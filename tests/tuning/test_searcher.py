@@ -316,8 +316,10 @@ def test_a_time_budget_leaves_no_trial_running(ray_here: None, tmp_path: Path, s
         rows = list(trial_tables.trials.values())
         assert {row["status"] for row in rows} <= {STOPPED}
         assert all(f"time budget of {budget:g} s" in row["reason"] for row in rows)
-        assert all(trial.state.is_finished() for trial in study_of(folder).trials)
-        assert [trial.user_attrs["reason"] for trial in study_of(folder).trials] == [row["reason"] for row in rows]
+        # One whose process was still starting has no row, and is issued again when the search is resumed.
+        begun = [trial for trial in study_of(folder).trials if trial.number in trial_tables.trials]
+        assert all(trial.state.is_finished() for trial in begun)
+        assert [trial.user_attrs["reason"] for trial in begun] == [row["reason"] for row in rows]
     assert [trial.state for trial in study_of(folder).trials] == [TrialState.PRUNED] * 2
 
 
