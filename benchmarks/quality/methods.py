@@ -187,6 +187,7 @@ METHODS: Final[dict[str, Method]] = {
         Method("GP and neighbours, ASHA 3", _mixed(0.5), asha(3)),
         Method("random, promotion 3", searching("random"), promotion(3)),
         Method("GP, promotion 3", searching("gp"), promotion(3)),
+        Method("GP, promotion 3, factor 2", searching("gp"), promotion(3, 2)),
         Method("random, best quarter after 1", searching("random"), _alone(lambda epochs: BestShare(0.25))),
         Method("GP after 5, ASHA 3", searching("gp", 5), asha(3)),
         Method("GP after 8, ASHA 3", searching("gp", 8), asha(3)),
