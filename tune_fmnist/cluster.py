@@ -26,7 +26,7 @@ from tune_fmnist.completion import one_of
 from tune_fmnist.data.own import OwnFolder, OwnFunction
 from tune_fmnist.models.own import network_of
 from tune_fmnist.search import main as search_main
-from tune_fmnist.store.paths import checked_name
+from tune_fmnist.store.paths import RESULTS_DIR, checked_name
 from tune_fmnist.workflow.options import Options, new_settings, resumed_name
 
 Action = Literal["up", "submit", "status", "fetch", "down"]
@@ -250,7 +250,7 @@ def main(
         launcher.on_head("ray status" + "".join(f"; tail -n 5 {_RESULTS}/{_check(name)}.log" for name in more))
     elif action == "fetch":
         name = _check(more[0])
-        target = Path("results") / name
+        target = RESULTS_DIR / name
         target.mkdir(parents=True, exist_ok=True)
         launcher.ray("rsync-down", f"{_RESULTS}/{name}/", f"{target}/")
         print(f"the tables are in {target}")

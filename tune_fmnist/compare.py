@@ -8,19 +8,20 @@ from typing import Annotated, Final
 import typer
 
 from tune_fmnist.cli import Debug
-from tune_fmnist.completion import folders
+from tune_fmnist.completion import searches
 from tune_fmnist.reporting.screen import console
+from tune_fmnist.store.paths import SearchPaths
 
 EXAMPLES: Final = """\
-results/ann results/night
-results/ann results/night --page both.html"""
+ann night
+ann night --page both.html"""
 """What may be typed after the command, one example per line."""
 
 
 def main(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(metavar="FOLDER...", help="the folders of two searches or more", autocompletion=folders),
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="of two searches or more, or their folders", autocompletion=searches),
     ],
     page: Annotated[
         Path | None, typer.Option(metavar="FILE", help="also write all of it, with pictures, as a page in HTML")
@@ -31,7 +32,7 @@ def main(
     # SciPy and pandas take a second to import, for which --help need not wait.
     from tune_fmnist.reporting import comparison
 
-    found, out = comparison.compare_searches(folders), console()
+    found, out = comparison.compare_searches([SearchPaths.of(name).folder for name in names]), console()
     comparison.print_comparison(found, out)
     if page is not None:
         out.print(f"page: {found.write_page(page)}", soft_wrap=True)

@@ -7,17 +7,13 @@ from pathlib import Path
 
 import typer
 
+from tune_fmnist.store.paths import RESULTS_DIR
+
 
 def searches(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of the searches in ``--results-dir`` that begin with what is typed."""
-    folder = Path(ctx.params.get("results_dir") or "results")
+    folder = Path(ctx.params.get("results_dir") or RESULTS_DIR)
     return sorted(name for file in folder.glob("*/search.json") if (name := file.parent.name).startswith(incomplete))
-
-
-def folders(incomplete: str) -> list[str]:
-    """Return the folders of the searches in ``results`` that begin with what is typed."""
-    found = sorted(str(file.parent) for file in Path("results").glob("*/search.json"))
-    return [folder for folder in found if folder.startswith(incomplete)]
 
 
 def one_of(*values: str) -> Callable[[str], list[str]]:

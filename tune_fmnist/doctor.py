@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tune_fmnist.cli import Debug
 from tune_fmnist.completion import searches
+from tune_fmnist.store.paths import RESULTS_DIR, SearchPaths
 from tune_fmnist.workflow import folder_checks
 from tune_fmnist.workflow.checks import examine
 from tune_fmnist.workflow.findings import HERE, Finding
@@ -40,7 +41,7 @@ def main(
         str | None, typer.Option(help="mnist, kmnist, FOLDER or MODULE:FUNCTION of your own [fashion-mnist]")
     ] = None,
     data_root: Annotated[Path | None, typer.Option(help="a torchvision data root [found or fetched]")] = None,
-    results_dir: Annotated[Path, typer.Option(help="where results will go, or are")] = Path("results"),
+    results_dir: Annotated[Path, typer.Option(help="where results will go, or are")] = RESULTS_DIR,
     storage: Annotated[str | None, typer.Option(help="a folder all machines share, or s3://BUCKET/PREFIX")] = None,
     address: Annotated[str | None, typer.Option(help="a running Ray cluster [start one here]")] = None,
     cpus_per_trial: Annotated[float | None, typer.Option(help="CPUs of one trial [1]")] = None,
@@ -53,7 +54,7 @@ def main(
     With the name of a search: whether its files are whole, and whether they agree.
     """
     if name is not None:
-        _report(folder_checks.examine(folder_checks.folder_of(results_dir, name)), as_json=as_json)
+        _report(folder_checks.examine(SearchPaths.of(name, results_dir)), as_json=as_json)
         return
     options = Options.of(
         dataset=dataset,

@@ -11,6 +11,7 @@ from tune_fmnist.base.vocabulary import Tool
 from tune_fmnist.cli import Debug
 from tune_fmnist.completion import one_of, searches
 from tune_fmnist.reporting.screen import console
+from tune_fmnist.store.paths import RESULTS_DIR, SearchPaths
 
 EXAMPLES: Final = """\
 night --to tensorboard
@@ -28,16 +29,15 @@ def main(
         typer.Option(help="a folder, or MLflow's tracking URI; else DIR/NAME/TOOL, or MLflow's own settings"),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="go on until the search has ended")] = False,
-    results_dir: Annotated[Path, typer.Option(help="where the searches are")] = Path("results"),
+    results_dir: Annotated[Path, typer.Option(help="where the searches are")] = RESULTS_DIR,
     debug: Debug = False,
 ) -> None:
     """Hand a search's trials and retrains over to another tool, from its tables alone; what is there stays as it is."""
     # PyArrow takes half a second to import, for which --help need not wait.
     from tune_fmnist.reporting.export.hand_over import hand_over
-    from tune_fmnist.workflow.folder_checks import folder_of
 
     said = console(stderr=True).print
-    target = hand_over(folder_of(results_dir, name), to, into, follow=follow, said=said)
+    target = hand_over(SearchPaths.of(name, results_dir), to, into, follow=follow, said=said)
     console().print(f"next: {target.view}")
 
 

@@ -11,6 +11,7 @@ import typer
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.cli import Debug
 from tune_fmnist.reporting.screen import console
+from tune_fmnist.store.paths import RESULTS_DIR
 
 EXAMPLES: Final = """\
 
@@ -19,7 +20,7 @@ EXAMPLES: Final = """\
 
 
 def main(
-    results_dir: Annotated[Path, typer.Option(help="where the searches are")] = Path("results"),
+    results_dir: Annotated[Path, typer.Option(help="where the searches are")] = RESULTS_DIR,
     debug: Debug = False,
 ) -> None:
     """List the searches of a folder: model, dataset, state, best validation and test accuracy, and when they began."""

@@ -8,18 +8,19 @@ from typing import Annotated, Final
 import typer
 
 from tune_fmnist.cli import Debug
-from tune_fmnist.completion import folders
+from tune_fmnist.completion import searches
+from tune_fmnist.store.paths import SearchPaths
 
 EXAMPLES: Final = """\
-results/night
-results/ann results/cnn --into README.md"""
+night
+ann cnn --into README.md"""
 """What may be typed after the command, one example per line."""
 
 
 def main(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(metavar="FOLDER...", help="the folder of a search, or several", autocompletion=folders),
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="of a search, or several, or their folders", autocompletion=searches),
     ],
     into: Annotated[
         Path | None,
@@ -31,10 +32,11 @@ def main(
     # Altair, SciPy and scikit-learn take two seconds to import, for which --help and a mistyped option need not wait.
     from tune_fmnist.reporting import page, readme_table
 
+    found = [SearchPaths.of(name).folder for name in names]
     if into is None:
-        written = page.write_pages(folders)
+        written = page.write_pages(found)
     else:
-        readme_table.write_results_table(into, folders)
+        readme_table.write_results_table(into, found)
         written = [into]
     print(*written, sep="\n")
 

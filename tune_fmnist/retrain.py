@@ -8,20 +8,21 @@ from typing import Annotated, Final
 import typer
 
 from tune_fmnist.cli import Debug, JsonLines, Quiet
-from tune_fmnist.completion import folders
+from tune_fmnist.completion import searches
 from tune_fmnist.help_page import machines, retrains, searched
 from tune_fmnist.reporting.screen import Screen
+from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.workflow.options import Options
 from tune_fmnist.workflow.retrain import run
 
 EXAMPLES: Final = """\
-results/night --retrain-seeds 10
-results/night --top-k 3"""
+night --retrain-seeds 10
+night --top-k 3"""
 """What may be typed after the command, one example per line."""
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="the folder of a search", autocompletion=folders)],
+    name: Annotated[str, typer.Argument(help="of a search, or the folder of one", autocompletion=searches)],
     model: Annotated[str | None, searched(help="MODULE:CLASS, if the search is of your own")] = None,
     dataset: Annotated[str | None, searched(help="FOLDER or MODULE:FUNCTION, if its images are your own")] = None,
     confirm: Annotated[int | None, retrains(help="seeds to train each of the best again with [as before]")] = None,
@@ -47,7 +48,7 @@ def main(
         gpus_per_trial=gpus_per_trial,
         address=address,
     )
-    run(folder, options, Screen.of_command(quiet=quiet, json_lines=json_lines))
+    run(SearchPaths.of(name).folder, options, Screen.of_command(quiet=quiet, json_lines=json_lines))
 
 
 if __name__ == "__main__":

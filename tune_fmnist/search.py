@@ -12,6 +12,7 @@ from tune_fmnist.cli import Debug, JsonLines, Quiet
 from tune_fmnist.completion import one_of, searches
 from tune_fmnist.help_page import machines, method, output, retrains, searched
 from tune_fmnist.reporting.screen import Screen
+from tune_fmnist.store.paths import RESULTS_DIR
 from tune_fmnist.workflow.options import Options
 from tune_fmnist.workflow.search import run
 
@@ -52,7 +53,7 @@ def main(
     seed: Annotated[int | None, method(help="of searcher, weights, order and dropout [0]")] = None,
     split_seed: Annotated[int | None, searched(help="of the split, and of --limit-train's images [0]")] = None,
     name: Annotated[str | None, output(help="the results' folder [model and time]", autocompletion=searches)] = None,
-    results_dir: Annotated[Path, output(help="where that folder is made")] = Path("results"),
+    results_dir: Annotated[Path, output(help="where that folder is made")] = RESULTS_DIR,
     data_root: Annotated[Path | None, searched(help="a torchvision data root [found or fetched]")] = None,
     cpus_per_trial: Annotated[float | None, machines(help="CPUs of one trial [1]")] = None,
     gpus_per_trial: Annotated[float | None, machines(help="GPUs of one trial, or a share of one [measured]")] = None,

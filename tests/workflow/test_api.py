@@ -77,7 +77,7 @@ def test_parameters_are_those_of_the_command() -> None:
     assert {name: Path(value) if name == "results_dir" else value for name, value in given.items()} == defaults
     assert of(search, "out", "others") == defaults | {"results_dir": "results"}
     command = import_module("tune_fmnist.retrain").main
-    assert list(of(retrain, "folder", "out")) == list(of(command, "folder", "debug", "quiet", "json_lines"))
+    assert list(of(retrain, "folder", "out")) == list(of(command, "name", "debug", "quiet", "json_lines"))
 
 
 # Mistakes.

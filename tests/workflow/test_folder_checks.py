@@ -17,7 +17,8 @@ from tune_fmnist.models.config import to_config
 from tune_fmnist.models.networks import build
 from tune_fmnist.reporting.results import Results
 from tune_fmnist.store import tables
-from tune_fmnist.workflow.folder_checks import examine, folder_of
+from tune_fmnist.store.paths import SearchPaths
+from tune_fmnist.workflow.folder_checks import examine
 
 JOURNAL = '{"op_code":0,"worker_id":"a","study_name":"fake","directions":[2]}\n'
 
@@ -110,9 +111,9 @@ def test_what_is_wrong_is_said(damage: Callable[[Results], object], check: str, 
 
 
 def test_a_search_is_known_by_name_or_folder(found: Results, tmp_path: Path) -> None:
-    assert folder_of(tmp_path, "fake") == folder_of(Path("elsewhere"), str(tmp_path / "fake")) == found.paths
+    assert SearchPaths.of("fake", tmp_path) == SearchPaths.of(str(tmp_path / "fake")) == found.paths
     with pytest.raises(InputError, match="none: folder not found; name a search"):
-        folder_of(tmp_path, "none")
+        SearchPaths.of("none", tmp_path)
 
 
 def test_command(found: Results, tmp_path: Path) -> None:

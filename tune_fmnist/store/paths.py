@@ -9,6 +9,9 @@ from typing import Final
 
 from tune_fmnist.base.errors import InputError
 
+RESULTS_DIR: Final = Path("results")
+"""Where searches are, unless a command is told otherwise."""
+
 _LONGEST_NAME: Final = 100
 """Characters of the longest name of a search."""
 
@@ -78,6 +81,23 @@ class SearchPaths:
         """Return the paths of search ``name`` under ``results_dir``; a name cannot lead out of it."""
         folder = results_dir / checked_name(name)
         _check_length(folder)
+        return cls(folder)
+
+    @classmethod
+    def of(cls, name: str, results_dir: Path = RESULTS_DIR) -> SearchPaths:
+        """Return the paths of a search that is there: of this name under ``results_dir``, or in the folder so called.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        folder = Path(name)
+        if "/" not in name and not name.startswith("."):
+            named = cls.named(results_dir, name)
+            if named.folder.is_dir() or not folder.is_dir():
+                folder = named.folder
+        if not folder.is_dir():
+            hint = f"name a search in {results_dir}, or the folder of one"
+            raise InputError("folder not found", file=folder, hint=hint)
         return cls(folder)
 
 

@@ -35,19 +35,6 @@ _TABLES: Final = {
 """The tables of a search, and the columns in which they must agree."""
 
 
-def folder_of(results_dir: Path, name: str) -> SearchPaths:
-    """Return the paths of the search of this name under ``results_dir``, or in the folder that it names.
-
-    Raises:
-        InputError: there is no such folder.
-    """
-    paths = SearchPaths(Path(name)) if "/" in name else SearchPaths.named(results_dir, name)
-    if not paths.folder.is_dir():
-        hint = "name a search, and its --results-dir, or the folder of one"
-        raise InputError("folder not found", file=paths.folder, hint=hint)
-    return paths
-
-
 def examine(paths: SearchPaths) -> Iterator[Finding]:
     """Check a search's files, and yield what is found; nothing is changed."""
     try:

@@ -15,6 +15,7 @@ from tune_fmnist.base.errors import InputError, invalid
 from tune_fmnist.base.vocabulary import SEARCHERS, SchedulerName
 from tune_fmnist.models.config import BUILT_IN, Config, FamilyName, family
 from tune_fmnist.models.own import named, signature
+from tune_fmnist.store.paths import RESULTS_DIR
 from tune_fmnist.store.record import RetrainPlan, SchedulerSettings, Searcher, SearcherSettings, SearchRecord, Settings
 from tune_fmnist.tuning import methods
 from tune_fmnist.tuning.own_space import space_of
@@ -88,7 +89,7 @@ class Options(BaseModel):
     seed: Seed | None = None
     split_seed: Seed | None = None
     name: str | None = None
-    results_dir: Path = Path("results")
+    results_dir: Path = RESULTS_DIR
     data_root: Path | None = None
     cpus_per_trial: float | None = Field(default=None, ge=_SMALLEST_SHARE)
     gpus_per_trial: Annotated[float, Field(ge=0), AfterValidator(_gpus)] | None = None
