@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import disk_of
 from tests.faults.harness import Hurt, Run
 from tests.reliability import Note
 from tune_fmnist.store import tables
@@ -88,15 +89,8 @@ def test_a_storage_that_is_away_for_a_while_costs_nothing(hurt: Hurt, count: Not
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of 200 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a disk that can be filled needs root: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with disk_of("200m", tmp_path / "disk") as folder:
+        yield folder
 
 
 def fill(disk: Path, run: Run) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import math
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.disk import full_disk
+from tests.disks import disk_of
 from tests.records import make_job, make_record, make_result
 from tests.reliability import Note
 from tune_fmnist.base.errors import InputError
@@ -379,14 +379,8 @@ def test_storage_that_has_gone_is_written_to_when_it_is_back(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of 200 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a disk that can be filled needs root: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with disk_of("200k", tmp_path / "disk") as folder:
+        yield folder
 
 
 def test_full_disk_ends_the_search_at_once(small_disk: Path, clock: Clock, count: Note) -> None:

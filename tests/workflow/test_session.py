@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from tests.disks import disk_of
 from tests.fake_search import make_search
 from tests.records import make_job, make_record
 from tests.store.test_leftovers import a_row, ended_before_its_first_trial
@@ -106,14 +106,8 @@ def test_a_search_all_of_whose_trials_fail_ends_with_that(tmp_path: Path) -> Non
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a disk that can be filled needs root: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with disk_of("1m", tmp_path / "disk") as folder:
+        yield folder
 
 
 def fill(folder: Path) -> Path:
