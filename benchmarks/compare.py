@@ -30,7 +30,7 @@ from tune_fmnist import data
 from tune_fmnist.base import provenance
 from tune_fmnist.reporting.utilisation import utilisation_while_trials_wait
 from tune_fmnist.store.paths import SearchPaths
-from tune_fmnist.tuning.space import default_space
+from tune_fmnist.tuning.space_files import default_space
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SYNE: Final = "Syne Tune"

@@ -21,7 +21,7 @@ from tune_fmnist.store.confirmation_table import packed
 from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.ranking import ranked
 from tune_fmnist.store.record import SearchRecord
-from tune_fmnist.tuning.space import default_space, read_space, to_json
+from tune_fmnist.tuning.space_files import default_space, read_space, to_json
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SEARCH_ID = "f0f0f0f0"

@@ -101,7 +101,7 @@ def test_the_wheel_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Pat
     (packages / "needs.pth").write_text("\n".join(folder for folder in sys.path if folder.endswith("-packages")))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     code = (
-        "from tune_fmnist.tuning.space import default_space, read_space; "
+        "from tune_fmnist.tuning.space_files import default_space, read_space; "
         "file = default_space('ann'); read_space(file); print(file)"
     )
     for command in (["python", "-c", code], ["tune-fmnist", "--version"]):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_fmnist.models.config import baseline
-from tune_fmnist.tuning.space import read_space
+from tune_fmnist.tuning.space_files import read_space
 
 GRACE_EPOCHS = 1
 REDUCTION_FACTOR = 3

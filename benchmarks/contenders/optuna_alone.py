@@ -19,7 +19,8 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 
 from benchmarks.contenders.job import GRACE_EPOCHS, REDUCTION_FACTOR, Job, note
-from tune_fmnist.tuning.space import IntParameter, Parameter, Value, read_space
+from tune_fmnist.tuning.space import IntParameter, Parameter, Value
+from tune_fmnist.tuning.space_files import read_space
 
 
 def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:

@@ -18,7 +18,8 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from benchmarks.contenders.job import GRACE_EPOCHS, REDUCTION_FACTOR, Job, note
-from tune_fmnist.tuning.space import IntParameter, Parameter, read_space
+from tune_fmnist.tuning.space import IntParameter, Parameter
+from tune_fmnist.tuning.space_files import read_space
 
 
 def domain(parameter: Parameter) -> Any:

@@ -16,7 +16,8 @@ from syne_tune.config_space import choice, finrange, lograndint, loguniform, uni
 from syne_tune.optimizer.baselines import ASHA
 
 from benchmarks.contenders.job import GRACE_EPOCHS, REDUCTION_FACTOR, Job
-from tune_fmnist.tuning.space import IntParameter, Parameter, read_space
+from tune_fmnist.tuning.space import IntParameter, Parameter
+from tune_fmnist.tuning.space_files import read_space
 
 
 def domain(parameter: Parameter) -> Any:

@@ -12,7 +12,8 @@ from syne_tune.constants import ST_CHECKPOINT_DIR
 
 from benchmarks.contenders.job import Job, note
 from benchmarks.contenders.plain import Training
-from tune_fmnist.tuning.space import Value, read_space
+from tune_fmnist.tuning.space import Value
+from tune_fmnist.tuning.space_files import read_space
 
 
 def value_of(text: str) -> Value:

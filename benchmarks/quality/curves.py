@@ -13,7 +13,8 @@ from scipy.stats import qmc
 from tune_fmnist.base.vocabulary import ModelName
 from tune_fmnist.models.config import Config, baseline
 from tune_fmnist.tuning.cube import from_cube
-from tune_fmnist.tuning.space import Parameter, Space, Value, read_space
+from tune_fmnist.tuning.space import Parameter, Space, Value
+from tune_fmnist.tuning.space_files import read_space
 
 HERE: Final = Path(__file__).parent
 SPLIT_SEED: Final = 0

@@ -43,7 +43,7 @@ from tune_fmnist.training import fit as training
 from tune_fmnist.training.device import DeviceImages, choose_precision, to_device
 from tune_fmnist.training.fit import EpochMetrics, State, predict, score
 from tune_fmnist.training.optimizer import Optimizer, share_of_average
-from tune_fmnist.tuning.space import to_json
+from tune_fmnist.tuning.space_files import to_json
 
 CPU: Final = torch.device("cpu")
 

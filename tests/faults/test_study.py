@@ -28,7 +28,7 @@ from tune_fmnist.tuning.optuna_journal import Journal
 from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
-from tune_fmnist.tuning.space import default_space, read_space
+from tune_fmnist.tuning.space_files import default_space, read_space
 
 MAX_EPOCHS = 9
 

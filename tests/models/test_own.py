@@ -19,7 +19,8 @@ from tune_fmnist.models.config import Config, baseline, config_id, family, to_co
 from tune_fmnist.models.networks import build
 from tune_fmnist.models.own import OwnConfig, named, of_network, signature
 from tune_fmnist.tuning import own_space
-from tune_fmnist.tuning.space import IntParameter, from_values
+from tune_fmnist.tuning.space import IntParameter
+from tune_fmnist.tuning.space_files import from_values
 
 
 class Net(nn.Module):

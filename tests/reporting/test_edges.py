@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tune_fmnist.reporting.edges import edges, told
-from tune_fmnist.tuning.space import from_values
+from tune_fmnist.tuning.space_files import from_values
 
 SPACE = from_values(
     {

@@ -31,7 +31,7 @@ from tune_fmnist.tuning.proposals import Searching
 from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.searcher import OptunaSearcher
 from tune_fmnist.tuning.selection import choose
-from tune_fmnist.tuning.space import from_values
+from tune_fmnist.tuning.space_files import from_values
 
 VERSION_1 = Path(__file__).parents[1] / "fixtures" / "version1"
 SCHEMAS = {

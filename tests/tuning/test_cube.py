@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tune_fmnist.reporting.importances import coordinates
 from tune_fmnist.tuning.cube import from_cube, to_cube, value_of
-from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter, from_values
+from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter
+from tune_fmnist.tuning.space_files import from_values
 
 PARAMETERS: list[Parameter] = [
     IntParameter(type="int", low=64, high=512, log=True),

@@ -18,7 +18,7 @@ from tune_fmnist.store.paths import SearchPaths
 from tune_fmnist.store.record import SearcherSettings, SearchRecord
 from tune_fmnist.tuning import own_sampler
 from tune_fmnist.tuning.proposals import Outcome, Searching
-from tune_fmnist.tuning.space import default_space, read_space
+from tune_fmnist.tuning.space_files import default_space, read_space
 
 SPACE = read_space(default_space("ann"))
 MADE: list[int] = []

@@ -17,7 +17,7 @@ from tune_fmnist.models.size import parameters
 from tune_fmnist.store.record import SearcherSettings
 from tune_fmnist.tuning.estimates import estimates
 from tune_fmnist.tuning.proposals import Outcome, Proposer, Searching, Values, with_liars
-from tune_fmnist.tuning.space import from_values
+from tune_fmnist.tuning.space_files import from_values
 
 SPACE = from_values(
     {

@@ -36,7 +36,8 @@ from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.scheduler import make_scheduler
 from tune_fmnist.tuning.searcher import OptunaSearcher
-from tune_fmnist.tuning.space import Space, default_space, from_values, read_space
+from tune_fmnist.tuning.space import Space
+from tune_fmnist.tuning.space_files import default_space, from_values, read_space
 
 MAX_EPOCHS = 9
 

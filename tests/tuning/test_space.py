@@ -17,17 +17,8 @@ from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.vocabulary import MODELS, ModelName
 from tune_fmnist.models.config import Ann, Cnn, Config, baseline, config_id
 from tune_fmnist.models.size import parameters
-from tune_fmnist.tuning.space import (
-    CategoricalParameter,
-    FloatParameter,
-    Parameter,
-    Space,
-    Value,
-    default_space,
-    from_values,
-    read_space,
-    to_json,
-)
+from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, Parameter, Space, Value
+from tune_fmnist.tuning.space_files import default_space, from_values, read_space, to_json
 
 FILES = sorted(default_space("ann").parent.glob("*.toml"))
 TEXTS = [file.read_text(encoding="utf-8") for file in FILES]

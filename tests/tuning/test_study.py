@@ -31,7 +31,8 @@ from tune_fmnist.store.trial_tables import TrialTables
 from tune_fmnist.tuning.audit import Audit
 from tune_fmnist.tuning.rungs import Rungs
 from tune_fmnist.tuning.searcher import OptunaSearcher
-from tune_fmnist.tuning.space import Space, from_values
+from tune_fmnist.tuning.space import Space
+from tune_fmnist.tuning.space_files import from_values
 
 RECORD = make_record(max_epochs=3)
 PARAMETERS = {

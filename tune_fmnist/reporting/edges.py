@@ -10,7 +10,8 @@ from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.wording import plain
 from tune_fmnist.store.tables import config_values
 from tune_fmnist.tuning.cube import to_cube, value_of
-from tune_fmnist.tuning.space import CategoricalParameter, Space, Value, recorded
+from tune_fmnist.tuning.space import CategoricalParameter, Space, Value
+from tune_fmnist.tuning.space_files import recorded
 
 NEAR: Final = 0.05
 """A value within this share of a range, on its scale, lies at its edge."""

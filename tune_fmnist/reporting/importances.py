@@ -22,7 +22,8 @@ from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.rungs import common_epoch, scores_after
 from tune_fmnist.store.tables import config_values
 from tune_fmnist.tuning.cube import to_cube, value_of
-from tune_fmnist.tuning.space import Space, recorded
+from tune_fmnist.tuning.space import Space
+from tune_fmnist.tuning.space_files import recorded
 
 FEWEST: Final = 12
 """Trials below which no importance is computed."""

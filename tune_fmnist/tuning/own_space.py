@@ -10,7 +10,8 @@ import annotated_types
 from pydantic.fields import FieldInfo
 
 from tune_fmnist.models.config import Config
-from tune_fmnist.tuning.space import Space, from_values, to_json
+from tune_fmnist.tuning.space import Space
+from tune_fmnist.tuning.space_files import from_values, to_json
 
 TRAINING: Final[dict[str, dict[str, Any]]] = {
     "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},

@@ -1,19 +1,14 @@
-"""A search space: read from TOML, checked against its model family, sampled, to JSON and back."""
+"""A search space: its parameters, and the configurations that they give."""
 
 from __future__ import annotations
 
 import math
-import tomllib
-from collections.abc import Callable, Collection, Mapping
-from fractions import Fraction
-from itertools import combinations
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from tune_fmnist.base.errors import InputError, KeyPath, invalid
-from tune_fmnist.models.config import Config, FamilyName, Strict, baseline, family, to_config
+from tune_fmnist.models.config import Config, FamilyName, Strict, baseline, to_config
 
 Value = bool | int | float | str
 
@@ -101,11 +96,6 @@ class CategoricalParameter(_Parameter):
         return any(choice == value and isinstance(choice, bool) == isinstance(value, bool) for choice in self.choices)
 
 
-_TYPES: Final[dict[str, type[IntParameter | FloatParameter | CategoricalParameter]]] = {
-    "int": IntParameter,
-    "float": FloatParameter,
-    "categorical": CategoricalParameter,
-}
 Parameter = Annotated[IntParameter | FloatParameter | CategoricalParameter, Field(discriminator="type")]
 
 
@@ -161,190 +151,3 @@ class Space(Strict):
     def conditional(self) -> bool:
         """Return whether some parameter exists only beside certain values of others."""
         return any(parameter.when for parameter in self.parameters.values())
-
-
-def from_values(values: Mapping[str, Any], *, file: str | None = None) -> Space:
-    """Turn what TOML or JSON gave into a space of a family that this process knows.
-
-    Raises:
-        InputError: naming the file, the first bad key and its value.
-    """
-    space = recorded(values, file=file)
-    _check_against_family(space, file)
-    return space
-
-
-def recorded(values: Mapping[str, Any], *, file: str | None = None) -> Space:
-    """Turn what a search recorded into a space to look at, whether its family is known here or not.
-
-    Raises:
-        InputError: naming the file, the first bad key and its value.
-    """
-    try:
-        return Space.model_validate(dict(values))
-    except ValidationError as error:
-        raise invalid(error, file=file, known=_known_keys, name=_key) from None
-
-
-def _known_keys(path: KeyPath) -> Collection[str]:
-    """Return the keys that may stand beside the one at the end of Pydantic's path."""
-    if path[:1] == ("parameters",) and len(path) > 3:
-        return _TYPES[str(path[2])].model_fields
-    return Space.model_fields
-
-
-def _key(path: KeyPath) -> str:
-    """Return a key as the file has it: after a parameter's name Pydantic puts the type that it was read as."""
-    named = path[:2] + path[3:] if path[:1] == ("parameters",) else path
-    return ".".join(map(str, named))
-
-
-def read_space(path: Path) -> Space:
-    """Read a search space from a TOML file.
-
-    Raises:
-        InputError: the file cannot be read, is not TOML, or is not a search space.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot be read ({error})", file=path, key="--space", hint="name a file in TOML, encoded as UTF-8"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        # Beside its own error tomllib lets pass those of a number with too many digits and of too deep a nesting.
-        raise InputError(f"is not TOML ({error})", file=path, hint="see https://toml.io") from None
-    return from_values(values, file=str(path))
-
-
-def check_steps(space: Space, file: str | None = None) -> None:
-    """Refuse steps that do not lead from ``low`` to ``high``: Optuna would search up to a lower ``high``.
-
-    Spaces of searches that were recorded with such a step stay usable.
-
-    Raises:
-        InputError: naming the file, the parameter and the nearest ``high`` that its step reaches.
-    """
-    for name, parameter in space.parameters.items():
-        if isinstance(parameter, CategoricalParameter) or parameter.step is None:
-            continue
-        # As they are written, and not as binary fractions.
-        low, high, step = (Fraction(str(number)) for number in (parameter.low, parameter.high, parameter.step))
-        count = (high - low) // step
-        if count * step == high - low:
-            continue
-        kind = int if isinstance(parameter, IntParameter) else float
-        what = f"step {parameter.step} does not lead from low {parameter.low} to high {parameter.high}"
-        hint = f"use high = {kind(low + count * step)}" if count else f"use a step of {kind(high - low)}"
-        raise InputError(what, file=file, key=f"parameters.{name}", hint=hint)
-
-
-def to_json(space: Space) -> dict[str, Any]:
-    """Return a space as JSON values; ``from_values`` gives it back."""
-    dumped = space.model_dump(mode="json")
-    if dumped["max_parameters"] is None:
-        del dumped["max_parameters"]
-    for parameter in dumped["parameters"].values():
-        for key in ("step", "setting"):
-            if parameter.get(key, 0) is None:
-                del parameter[key]
-    return dumped
-
-
-def _check_against_family(space: Space, file: str | None) -> None:
-    """Refuse parameters that the family does not have, cannot take at their bounds, or that contradict each other."""
-    family(space.model, file=file)
-    _check_names(space, file)
-    _accept(space, {}, "fixed", file)
-    settled: dict[str, Value] = {**baseline(space.model).model_dump(), **space.fixed}
-    earlier = settled.keys() - {space.setting(name) for name in space.parameters}
-    for name, parameter in space.parameters.items():
-        _check_condition(space, name, earlier, settled, file)
-        earlier.add(space.setting(name))
-        for end in _ends(parameter):
-            _accept(space, {**parameter.when, space.setting(name): end}, f"parameters.{name}", file)
-    _check_pairs(space, file)
-    _check_start(space, file)
-
-
-def _check_names(space: Space, file: str | None) -> None:
-    fields = family(space.model).model_fields
-    known = ", ".join(sorted(fields.keys() - {"model"}))
-    searched = {name: space.setting(name) for name in space.parameters}
-    for section, names in (("parameters", searched), ("fixed", {name: name for name in space.fixed})):
-        for name, setting in names.items():
-            where = f"{section}.{name}" + ("" if setting == name else ".setting")
-            if setting not in fields or setting == "model":
-                what = f"{space.model} has no parameter {setting!r}"
-                raise InputError(what, file=file, key=where, hint=f"use one of {known}")
-            if section == "parameters" and setting in space.fixed:
-                what = f"{setting!r} is both searched and fixed"
-                raise InputError(what, file=file, key=f"fixed.{setting}", hint="remove one of the two")
-    for (first, one), (second, other) in combinations(space.parameters.items(), 2):
-        never_together = any(one.when[key] != other.when[key] for key in one.when.keys() & other.when.keys())
-        if searched[first] == searched[second] and not never_together:
-            what = f"{first!r} and {second!r} are both of {searched[first]!r}"
-            hint = "let their `when` name different values of one parameter"
-            raise InputError(what, file=file, key=f"parameters.{second}", hint=hint)
-
-
-def _check_condition(
-    space: Space, name: str, earlier: Collection[str], settled: Mapping[str, Value], file: str | None
-) -> None:
-    """Refuse a ``when`` that names a parameter below it, or a value that the other one never has."""
-    for key, value in space.parameters[name].when.items():
-        where = f"parameters.{name}.when.{key}"
-        if key not in earlier:
-            what = f"{key!r} has no value before {name!r}"
-            raise InputError(what, file=file, key=where, hint="name a parameter above it")
-        others = [other for of, other in space.parameters.items() if space.setting(of) == key]
-        searched = any(other.contains(value) for other in others)
-        # A parameter that does not always exist has its default where it does not.
-        by_default = settled[key] == value and all(other.when for other in others)
-        if not searched and not by_default:
-            raise InputError(f"{key!r} is never {value!r}", file=file, key=where, hint="use a value that it takes")
-
-
-def _check_pairs(space: Space, file: str | None) -> None:
-    """Refuse two parameters that the family cannot take together at their bounds."""
-    ends = [
-        (name, {**parameter.when, space.setting(name): end})
-        for name, parameter in space.parameters.items()
-        for end in _ends(parameter)
-    ]
-    for (_, first), (name, second) in combinations(ends, 2):
-        if all(first[key] == second[key] for key in first.keys() & second.keys()):
-            _accept(space, {**first, **second}, f"parameters.{name}", file)
-
-
-def _check_start(space: Space, file: str | None) -> None:
-    for place, start in enumerate(space.start):
-        for name, value in start.items():
-            if name not in space.parameters or not space.parameters[name].contains(value):
-                what, key = f"{value!r} is not in the space", f"start.{place}.{name}"
-                raise InputError(what, file=file, key=key, hint="change it or widen the space")
-        conditions = {key: value for name in start for key, value in space.parameters[name].when.items()}
-        settings = {space.setting(name): value for name, value in start.items()}
-        _accept(space, {**conditions, **settings}, f"start.{place}", file)
-
-
-def _accept(space: Space, values: Mapping[str, Value], section: str, file: str | None) -> None:
-    """Refuse parameter values that the family cannot take."""
-    try:
-        to_config({**space.fixed, **values, "model": space.model})
-    except InputError as error:
-        key = section if section.endswith(f".{error.key}") else f"{section}.{error.key}"
-        raise InputError(error.what, file=file, key=key, hint=error.hint) from None
-
-
-def _ends(parameter: Parameter) -> list[Value]:
-    if isinstance(parameter, CategoricalParameter):
-        return list(parameter.choices)
-    return [parameter.low, parameter.high]
-
-
-def default_space(model: str) -> Path:
-    """Return the search space that comes with the package, from the wheel or from a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "search_spaces" / f"{model}.toml"
-    return installed if installed.exists() else package.parent / "search_spaces" / f"{model}.toml"

@@ -19,7 +19,9 @@ from tune_fmnist.store.paths import RESULTS_DIR
 from tune_fmnist.store.record import RetrainPlan, SchedulerSettings, Searcher, SearcherSettings, SearchRecord, Settings
 from tune_fmnist.tuning import methods
 from tune_fmnist.tuning.own_space import space_of
-from tune_fmnist.tuning.space import Space, check_steps, default_space, from_values, read_space, to_json
+from tune_fmnist.tuning.space import Space
+from tune_fmnist.tuning.space_checks import check_steps
+from tune_fmnist.tuning.space_files import default_space, from_values, read_space, to_json
 
 DEFAULT_SIZE: Final[dict[str, tuple[int, int]]] = {"ann": (40, 27), "cnn": (12, 5)}
 """Trials and epochs of a search of about ten minutes on two cores, confirmations and retrains included."""

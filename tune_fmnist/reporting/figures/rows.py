@@ -18,7 +18,8 @@ from tune_fmnist.reporting.wording import counted, plain
 from tune_fmnist.store.ranking import start_id
 from tune_fmnist.store.tables import config_values
 from tune_fmnist.tuning.cube import to_cube, value_of
-from tune_fmnist.tuning.space import Space, recorded
+from tune_fmnist.tuning.space import Space
+from tune_fmnist.tuning.space_files import recorded
 
 TRIALS: Final = "trials"
 """The name under which charts know the rows."""
