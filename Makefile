@@ -21,7 +21,7 @@ search: env  ## the default search: trials, retrains, test, tables, page; MODEL=
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
 
 test: env  ## all tests except the long ones, under eight minutes on two cores
-	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/cluster $(ARGS)
 
 test-long: env  ## tests of several whole searches each, about six minutes
 	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadscope --ignore tests/cluster -m 'long and not faults' $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,9 @@ from hypothesis import settings
 from tests.reliability import HEAD, PROPERTY, Fault, Note, Rows
 from tests.s3 import KEYS, S3, serving, weed
 from tune_fmnist import data
+
+# Ray would let what it starts wait for all else that runs here, the tests of the other process among it.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 -- Ray's own spelling
 
 # How long an example may take is the machine's affair.
 settings.register_profile("any machine", deadline=None)

@@ -399,7 +399,7 @@ def test_command_writes_no_page_if_one_folder_is_no_search(tmp_path: Path) -> No
     folder = make_search(tmp_path / "one").paths.folder
     done = run(folder, tmp_path / "none")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "none/search.json: file not found" in done.stderr
+    assert "none: folder not found" in done.stderr
     assert not (folder / "report.html").exists()
 
 
@@ -418,7 +418,7 @@ def test_command_writes_the_table_into_a_file_and_no_page(tmp_path: Path) -> Non
 def test_command_tells_a_mistake_in_one_line(tmp_path: Path) -> None:
     done = run(tmp_path / "nothing")
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"error: .*nothing/search\.json: file not found; .*\n", done.stderr)
+    assert re.fullmatch(r"error: .*nothing: folder not found; .*\n", done.stderr)
     results = make_search(tmp_path / "damaged")
     results.paths.epochs.write_bytes(b"PAR1 and no more")
     done = run(results.paths.folder)

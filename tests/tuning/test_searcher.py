@@ -121,9 +121,7 @@ def study_of(folder: Path) -> optuna.Study:
     return optuna.load_study(study_name="test", storage=storage)
 
 
-@pytest.mark.parametrize(
-    ("searcher", "scheduler"), [("gp", "promotion"), ("tpe", "asha"), ("random", "fifo")], ids="-".join
-)
+@pytest.mark.parametrize(("searcher", "scheduler"), [("gp", "promotion"), ("tpe", "asha"), ("random", "fifo")])
 def test_every_searcher_and_scheduler_tells_the_study_how_each_trial_ended(
     ray_here: None, tmp_path: Path, space: Space, searcher: SearcherName, scheduler: SchedulerName
 ) -> None:

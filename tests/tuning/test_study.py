@@ -264,7 +264,7 @@ def test_a_trial_that_had_not_begun_when_the_time_was_up_waits_and_goes_on_like_
         search.searcher.study.tell(1, state=TrialState.FAIL)
     rungs = Rungs([1], 3)
     search = Search(paths, rungs=rungs)
-    assert (search.searcher.rebuilt is not None) == fails
+    assert search.searcher.rebuilt is None
     for accuracy in (0.7, 0.6, 0.5):
         reach_a_rung(search, rungs, search.suggest(), accuracy)
     assert search.suggest().number == 1, "the best of three goes on"

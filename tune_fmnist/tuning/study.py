@@ -218,13 +218,13 @@ def _difference(trials: list[FrozenTrial], space: Space, told: Mapping[int, Told
 
 
 def _agrees(found: FrozenTrial, expected: FrozenTrial, *, waits: bool) -> bool:
-    """Return whether a trial is the tables' one; if it has not ended there, it may have gone on, or have ended well."""
+    """Return whether a trial is the tables' one; if it has not ended there, it may have gone on, or have ended."""
     steps, known = found.intermediate_values, expected.intermediate_values
     same = found.params == expected.params and found.distributions == expected.distributions
     same = same and all(known[step] == value for step, value in steps.items() if step in known)
     if expected.state is TrialState.RUNNING:
-        ended = () if waits else (TrialState.PRUNED, TrialState.COMPLETE)
-        return same and found.state in (TrialState.RUNNING, *ended)
+        # One that had failed is tried again: the tables, which lack its end, do not know of it.
+        return same and found.state is not TrialState.WAITING and not (waits and found.state.is_finished())
     if expected.state is TrialState.FAIL:
         return same and found.state is TrialState.FAIL
     return same and steps == known and (found.state, found.values) == (expected.state, expected.values)
@@ -236,9 +236,6 @@ def _is_possible(found: FrozenTrial, planned: FrozenTrial, space: Space) -> bool
         return found.system_attrs.get(_FIXED) == planned.system_attrs.get(_FIXED)
     if planned.state is TrialState.FAIL:
         return found.state is TrialState.FAIL and not found.params
-    if found.state is TrialState.FAIL:
-        # It is to be tried again, and Optuna adds nothing to a trial that has ended.
-        return False
     for name, value in found.params.items():
         parameter = space.parameters.get(name)
         if parameter is None or not parameter.contains(value):
