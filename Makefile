@@ -20,7 +20,7 @@ help:  ## these targets
 search: env  ## the default search: trials, retrains, test, tables, page; MODEL=cnn or ann
 	$(BIN)/python -m tune_fmnist.search --model $(MODEL) $(ARGS)
 
-test: env  ## all tests except the long ones, under eight minutes on two cores
+test: env  ## all tests but those of the next targets, under eight minutes on two cores
 	$(PYTEST) --junitxml=.reports/$@.xml -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/cluster $(ARGS)
 
 test-long: env  ## tests of several whole searches each, about six minutes
