@@ -46,6 +46,8 @@ def serving(folder: Path, host: str = "127.0.0.1", inside: tuple[str, ...] = ())
     command = [
         *inside, program, "server", f"-dir={folder}", f"-ip={host}", "-s3", f"-s3.config={config}",
         f"-s3.port={s3}", f"-s3.port.grpc={others[-1]}", "-volume.max=100", "-master.volumeSizeLimitMB=64", *ports,
+        # These have fixed ports, which a second server would miss.
+        "-s3.port.iceberg=0", "-s3.port.lance=0",
     ]  # fmt: skip
     with (folder / "weed.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
