@@ -41,7 +41,7 @@ test-cluster: env  ## searches over several simulated hosts and a simulated AWS;
 	tests/cluster/install.sh
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement locks/cluster.txt
 	$(PYTEST) --junitxml=.reports/$@.xml -rs -n 2 --dist loadfile tests/cluster tests/store/test_folder.py \
-		tests/store/test_lease.py tests/store/test_mirror.py -m 'not faults' $(ARGS)
+		tests/store/test_lease.py tests/store/test_mirror.py -m '' $(ARGS)
 
 test-gpu: env  ## what needs a GPU; skipped elsewhere, with the reason
 	$(PYTEST) tests/gpu $(ARGS)
