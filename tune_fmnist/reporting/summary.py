@@ -114,13 +114,12 @@ def _files(results: Results) -> list[str]:
 
 def _next(results: Results) -> list[str] | None:
     """Return the module and the options that go further; None while the search runs."""
-    folder, record = results.paths.folder, results.record
-    resume = ["tune_fmnist.search", "--resume", "--results-dir", str(folder.parent), "--name", folder.name]
-    resume += record.named_to_resume
+    record = results.record
+    resume = ["tune_fmnist.search", *record.to_resume(results.paths)]
     if record.state == "running":
         return None
     if record.state != "finished":
         return resume
     if results.retrained:
         return [*resume, "--trials", str(2 * record.trials)]
-    return ["tune_fmnist.retrain", str(folder), *record.named_again]
+    return ["tune_fmnist.retrain", str(results.paths.folder), *record.named_again]

@@ -233,11 +233,11 @@ class SearchRecord(Settings):
         """Whether the images are the user's own."""
         return self.dataset not in KNOWN
 
-    @property
-    def named_to_resume(self) -> list[str]:
-        """Options that ``--resume`` needs beside the search's name: no file makes a program import anything."""
+    def to_resume(self, paths: SearchPaths) -> list[str]:
+        """Return the options of ``search`` that go on with this one: no file makes a program import anything."""
         own = self.searcher.name not in SEARCHERS
-        return [*self.named_again, *(["--searcher", self.searcher.name] if own else [])]
+        place = ["--resume", "--results-dir", str(paths.folder.parent), "--name", paths.folder.name]
+        return [*place, *self.named_again, *(["--searcher", self.searcher.name] if own else [])]
 
     @property
     def named_again(self) -> list[str]:

@@ -65,11 +65,12 @@ class Rungs:
             if number and epoch in scores and epoch <= counted:
                 scores[epoch][number] = row["score"]
         waiting = {number: row["epochs"] for number, row in trials.items() if row["status"] == PAUSED}
-        passed = {number: [rung for rung in rungs if rung < row["epochs"]] for number, row in trials.items()}
         closed = {
             number: row.get("audited_at", row["epochs"]) for number, row in trials.items() if row["status"] == STOPPED
         }
-        went_on = {number: max(before, default=0) for number, before in passed.items()}
+        went_on = {
+            number: max((rung for rung in rungs if rung < row["epochs"]), default=0) for number, row in trials.items()
+        }
         return cls(rungs, settings.reduction_factor, scores, waiting, went_on, closed)
 
     @property

@@ -24,11 +24,9 @@ _TRIALS: Final = (*_MACHINES, "max_concurrent", "trial_timeout", "time_budget", 
 
 def tell_search(session: Session, trials: TrialTables) -> None:
     """Say what the tables of an interrupted search hold, and how to go on with it."""
-    folder, record = session.paths.folder, session.record
     held = f"{counted(len(trials.trials), 'trial')} and {counted(trials.epochs, 'epoch')}"
-    place = ["--results-dir", str(folder.parent), "--name", folder.name]
-    given = _given(session.options, _TRIALS)
-    _tell(session, trials, held, ["search", "--resume", *place, *record.named_to_resume, *given])
+    resume = session.record.to_resume(session.paths)
+    _tell(session, trials, held, ["search", *resume, *_given(session.options, _TRIALS)])
 
 
 def tell_retrain(session: Session, plan: RetrainPlan) -> None:
