@@ -35,6 +35,7 @@ _MADE: Final = {
     "reference/python.md": reference.python,
     "reference/tables.md": reference.tables,
     "reference/events.md": reference.events,
+    "reference/code.md": reference.code,
     "notebook.md": lambda: notebook.executed(ROOT / "examples" / "read_the_tables.ipynb"),
     "pictures/terminal.svg": lambda: terminal.drawn(ROOT / "docs" / "pictures" / "terminal.txt"),
 }

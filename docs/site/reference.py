@@ -1,9 +1,11 @@
-"""The reference, made from the code: commands, Python, the events of a search, and its tables."""
+"""The reference, made from the code: commands, Python, a search's events and tables, and what each file is."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -25,6 +27,9 @@ _TABLES: Final = {
     "test_reads": (schemas.TEST_READS, "a read of the test set"),
 }
 """Each table's schema, and what a row is."""
+
+_FOLDERS: Final = ("", "workflow", "runtime", "reporting", "tuning", "training", "store", "models", "data", "base")
+"""Of the package, from above: what stands earlier may import what stands later."""
 
 
 def commands() -> str:
@@ -93,6 +98,30 @@ def events() -> str:
         lines += ["", f"## {event.model_fields['event'].default}", "", event.__doc__ or "", ""]
         lines += _table(("field", "contents"), (_event_field(*item) for item in event.model_fields.items()))
     return "\n".join(lines) + "\n"
+
+
+def code() -> str:
+    """Return the page of every file of the package, with the first line of what it says of itself."""
+    lines = [
+        "# The code",
+        "",
+        "Every file, in its own words. A folder imports only from lower ones; runtime and reporting, tuning and "
+        "training, models and data are side by side.",
+    ]
+    package = Path(tune_fmnist.__file__).parent
+    for folder in _FOLDERS:
+        lines += ["", f"## {folder}/" if folder else "## Commands", ""]
+        files = sorted((package / folder).rglob("*.py") if folder else package.glob("*.py"))
+        lines += _table(
+            ("file", "what it is"), ((f"`{file.relative_to(package).as_posix()}`", _about(file)) for file in files)
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _about(file: Path) -> str:
+    first, *_ = (ast.get_docstring(ast.parse(file.read_text())) or "").splitlines()
+    words = first.split("``")
+    return "`".join(_plain(part) if index % 2 == 0 else part for index, part in enumerate(words))
 
 
 def _event_field(name: str, field: FieldInfo) -> tuple[str, str]:

@@ -87,6 +87,12 @@ def test_every_event_is_in_the_reference_with_its_fields() -> None:
             assert (field.description or "") in section
 
 
+def test_every_file_of_the_code_is_in_the_reference() -> None:
+    page, package = text("reference/code.html"), Path(tune_fmnist.__file__).parent
+    for file in package.rglob("*.py"):
+        assert file.relative_to(package).as_posix() in page
+
+
 def test_every_name_of_the_api_is_in_the_reference_with_its_docstring() -> None:
     page = " ".join(text("reference/python.html").split())
     for name in tune_fmnist.__all__:
