@@ -324,10 +324,10 @@ def test_up_on_aws_waits_for_who_may_log_in(said: Path) -> None:
 
 
 def test_submitted_search_outlives_the_connection(said: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.main("submit", AWS, ["--model", "ann", "--name", "a b's"[0:1], "--space", "my space.toml"])
+    cluster.main("submit", AWS, ["--model", "ann", "--name", "a b's"[0:1]])
     assert "search a runs" in capsys.readouterr().out
     line = said.read_text()
-    assert "setsid nohup python -m tune_fmnist.search --address auto --model ann --name a --space" in line
+    assert "setsid nohup python -m tune_fmnist.search --address auto --model ann --name a --results-dir" in line
     assert "--results-dir ~/results > ~/results/a.log 2>&1 < /dev/null &" in line
 
 
@@ -343,6 +343,26 @@ def test_what_is_the_users_own_is_brought_to_the_head(said: Path, monkeypatch: p
     assert f"'{folder}/', '~/own/n/my images/'" in there[1]
     assert "env PYTHONPATH=~/own/n python -m tune_fmnist.search" in lines[-1]
     assert "--name n --dataset 'own/n/my images' --results-dir" in lines[-1].replace("\\", "")
+
+
+def test_a_space_and_a_searcher_are_brought_to_the_head(said: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "search_spaces" / "ann.toml", said.parent / "my space.toml")
+    source = "from optuna.samplers import RandomSampler\ndef sampler(seed):\n    return RandomSampler(seed)\n"
+    (said.parent / "drawing.py").write_text(source)
+    monkeypatch.syspath_prepend(said.parent)
+    given = ["--model", "ann", "--space", "my space.toml", "--searcher", "drawing:sampler", "--name", "n"]
+    cluster.main("submit", AWS, given)
+    lines = said.read_text().splitlines()
+    there = [line for line in lines if "rsync-up" in line]
+    assert f"'{said.parent / 'drawing.py'}', '~/own/n/drawing.py'" in there[0]
+    assert f"'{said.parent / 'my space.toml'}', '~/own/n/my space.toml'" in there[1]
+    assert "--name n --space 'own/n/my space.toml' --results-dir" in lines[-1].replace("\\", "")
+
+
+def test_a_space_that_cannot_be_used_is_refused_before_anything_is_submitted(said: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.toml: --space: "):
+        cluster.main("submit", AWS, ["--model", "ann", "--space", "none.toml", "--name", "n"])
+    assert not said.exists()
 
 
 @pytest.mark.parametrize("name", [["--name", "night"], ["--name=night"], ["--name", "day", "--name=night"]])

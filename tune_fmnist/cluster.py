@@ -20,13 +20,15 @@ from tune_fmnist import data
 from tune_fmnist.base import ray_environment
 from tune_fmnist.base.datasets import KNOWN
 from tune_fmnist.base.errors import InputError, invalid
-from tune_fmnist.base.importing import code_of
+from tune_fmnist.base.importing import code_of, imported
+from tune_fmnist.base.vocabulary import SEARCHERS
 from tune_fmnist.cli import Debug
 from tune_fmnist.completion import one_of
 from tune_fmnist.data.own import OwnFolder, OwnFunction
 from tune_fmnist.models.own import network_of
 from tune_fmnist.search import main as search_main
 from tune_fmnist.store.paths import RESULTS_DIR, checked_name
+from tune_fmnist.tuning.space_files import read_space
 from tune_fmnist.workflow.options import Options, new_settings, resumed_name
 
 Action = Literal["up", "submit", "status", "fetch", "down"]
@@ -35,7 +37,7 @@ _RESULTS: Final = "~/results"
 """Where a search's files are on the head."""
 
 _CODE: Final = "~/own"
-"""Where on the head a search's folder lies with what ``--model`` and ``--dataset`` name of the user's own."""
+"""Where on the head a search's folder lies with what its options name of the user's own."""
 
 _NAME: Final = re.compile(r"[\w.-]+")
 """What a search on a cluster may be called, of all names of searches: it passes through shells."""
@@ -173,17 +175,23 @@ class _Shipped(NamedTuple):
 def _ship(launcher: Launcher, options: Options, to: str) -> _Shipped:
     """Copy what the options name of the user's own to a folder on the head."""
     network = network_of(options.model) if options.model is not None else None
-    paths, arguments = [None if network is None else code_of(network)], []
+    # Without the tilde, which means nothing between quotes; of an option given twice, the last one holds.
+    there, arguments = to.removeprefix("~/"), []
+    paths = [None if network is None else code_of(network)]
+    if options.searcher is not None and options.searcher not in SEARCHERS:
+        paths.append(code_of(imported(options.searcher, "--searcher")))
+    if isinstance(options.space, Path):
+        paths.append(options.space.resolve())
+        arguments += ["--space", f"{there}/{options.space.name}"]
     if options.dataset is not None and options.dataset not in KNOWN:
         source = data.locate(options.dataset, options.data_root, partial(print, file=sys.stderr))
         if isinstance(source, OwnFolder):
             folder = source.folder.resolve()
             paths.append(folder)
-            # Without the tilde, which means nothing between quotes; of an option given twice, the last one holds.
-            arguments = ["--dataset", f"{to.removeprefix('~/')}/{folder.name}"]
+            arguments += ["--dataset", f"{there}/{folder.name}"]
         elif isinstance(source, OwnFunction):
             paths.append(code_of(source.load))
-    found = [path for path in paths if path is not None]
+    found = list(dict.fromkeys(path for path in paths if path is not None))
     for path in found:
         name, slash = shlex.quote(path.name), "/" if path.is_dir() else ""
         launcher.on_head(f"mkdir -p {to}/{name if slash else ''}")
@@ -192,7 +200,7 @@ def _ship(launcher: Launcher, options: Options, to: str) -> _Shipped:
 
 
 def _options(arguments: list[str]) -> Options:
-    """Return what ``search`` will take a command line for, as far as that can be told without the head's files."""
+    """Return what ``search`` will take a command line for."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(search_main)
     given = typer.main.get_command(app).make_context("cluster submit FILE --", [*arguments]).params
@@ -203,8 +211,9 @@ def _options(arguments: list[str]) -> Options:
     if options.resume:
         resumed_name(options)
     else:
-        # A space of the user's own lies on the head.
-        new_settings(options.model_copy(update={"space": None}))
+        new_settings(options)
+    if isinstance(options.space, Path):
+        read_space(options.space)
     return options
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -103,10 +104,16 @@ def test_what_has_bounds_or_choices_is_searched_with_the_usual_training() -> Non
     assert "rate" not in space.parameters
 
 
-def test_the_space_that_is_printed_is_the_file_that_is_read(tmp_path: Path) -> None:
-    import tomllib
+class FromZero(nn.Module):
+    def __init__(
+        self, dropout: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0, blocks: Annotated[int, Field(ge=0, le=2)] = 0
+    ) -> None:
+        super().__init__()
 
-    space = own_space.space_of(of_network(Net))
+
+@pytest.mark.parametrize("network", [Net, FromZero])
+def test_the_space_that_is_printed_is_the_file_that_is_read(network: type[nn.Module]) -> None:
+    space = own_space.space_of(of_network(network))
     assert from_values(tomllib.loads(own_space.to_toml(space))) == space
 
 

@@ -70,7 +70,8 @@ def _bounds(info: FieldInfo) -> tuple[Any, Any]:
 
 def _table(values: Mapping[str, Any]) -> str:
     """Return a parameter in one line; what is as it would be without it is left out."""
-    told = {key: value for key, value in values.items() if value not in ({}, False) and (key, value) != ("step", 1)}
+    usual: dict[str, Any] = {"log": False, "step": 1, "when": {}}
+    told = {key: value for key, value in values.items() if key not in usual or value != usual[key]}
     return "{ " + ", ".join(f"{key} = {_scalar(value)}" for key, value in told.items()) + " }"
 
 
