@@ -16,6 +16,7 @@ SPACE = from_values(
             "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
             "flip": {"type": "categorical", "choices": [False, True]},
             "shift": {"type": "int", "low": 1, "high": 1},
+            "kernel_size": {"type": "int", "low": 3, "high": 5, "step": 2},
         },
     }
 )
@@ -26,7 +27,9 @@ SPACE = from_values(
     [
         ({}, []),
         ({"dropout": 0.49}, [("dropout", 0.5)]),
-        ({"dropout": 0.02, "conv1_channels": 64}, [("conv1_channels", 64), ("dropout", 0.0)]),
+        ({"dropout": 0.49, "conv1_channels": 64}, [("conv1_channels", 64), ("dropout", 0.5)]),
+        # Nothing is less than 0, and of two whole numbers each is a bound.
+        ({"dropout": 0.0, "kernel_size": 5}, []),
         # In the middle of the numbers, near neither end of their logarithms.
         ({"learning_rate": 0.005}, []),
         ({"learning_rate": 1.2e-4}, [("learning_rate", 1e-4)]),
@@ -34,6 +37,7 @@ SPACE = from_values(
 )
 def test_values_at_an_edge(changes: dict[str, float], expected: list[tuple[str, float]]) -> None:
     inside = {"conv1_channels": 32, "dropout": 0.3, "learning_rate": 1e-3, "flip": True, "shift": 1, "momentum": 0.0}
+    inside["kernel_size"] = 3
     assert [(edge.name, edge.bound) for edge in edges(SPACE, inside | changes)] == expected
 
 

@@ -78,7 +78,7 @@ def test_best_so_far_never_falls_and_leaves_out_what_did_not_reach_the_last_epoc
     results = edit_trials(
         make_search(tmp_path, trials=8), {number: {"score": 0.99, "status": "stopped"} for number in (1, 3)}
     )
-    data = course.best_so_far(results.trials, results.epochs, 0.8818)
+    data = course.best_so_far(results, 0.8818)
     finished = results.trials[results.trials["status"] == "completed"].copy()
     finished["ended"] = [
         results.epochs.loc[results.epochs["trial_id"] == name, "reported_at"].max() for name in finished["trial_id"]
@@ -104,11 +104,25 @@ def test_best_so_far_never_falls_and_leaves_out_what_did_not_reach_the_last_epoc
     assert "baseline, as published: 88.18 %" in {row["text"] for row in rows_in(drawn, "text")}
 
 
+def test_the_time_of_an_interruption_does_not_count(tmp_path: Path) -> None:
+    results = make_search(tmp_path, trials=8)
+    before = course.best_so_far(results, None)
+    reports = results.epochs["reported_at"].sort_values().tolist()
+    last = reports[len(reports) // 2]
+    for table, column in ((results.trials, "started_at"), (results.epochs, "reported_at")):
+        table[column] += pd.to_timedelta((table[column] > last) * 3600.0, unit="s")
+    resumed = last + pd.Timedelta(hours=1)
+    results.record.resumed_at = [resumed]
+    after = course.best_so_far(results, None)
+    expected = [point.seconds for point in before.points]
+    assert [point.seconds for point in after.points] == pytest.approx(expected, abs=1.0)
+    assert "interruption" in after.caption
+
+
 def test_best_so_far_without_what_is_not_known(tmp_path: Path) -> None:
     results = make_search(tmp_path, trials=8)
-    trials = results.trials.copy()
-    trials.loc[trials["number"] == 0, "score"] = np.nan
-    data = course.best_so_far(trials, results.epochs, None)
+    results.trials.loc[results.trials["number"] == 0, "score"] = np.nan
+    data = course.best_so_far(results, None)
     assert (data.baseline, data.published) == (None, None)
     assert "baseline" not in data.title
     assert not rows_in(course.draw_best_so_far(data), "text")

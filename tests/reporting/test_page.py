@@ -249,7 +249,7 @@ def test_baseline_that_is_best_in_validation_is_the_answer(tmp_path: Path) -> No
         row["rank"] = 1 if row["is_baseline"] else 2
     tables.write(tables.to_table(rows, tables.RETRAINS), results.paths.retrains)
     text = text_of(tmp_path)
-    assert "It is the baseline, where the search began: no other configuration did better in validation." in text
+    assert "It is the baseline, where the search began: nothing ranks before it in validation." in text
     assert "Baseline (rank 1) the baseline's settings" in text
     lines = results_table([tmp_path]).splitlines()
     assert len(lines) == 6

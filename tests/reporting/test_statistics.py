@@ -70,10 +70,21 @@ def test_configurations_whose_seeds_differ_unequally_rarely_differ_significantly
     assert rejected / 1000 <= 0.09
 
 
+def test_many_seeds_of_one_say_nothing_of_how_the_few_of_the_other_vary() -> None:
+    rng = np.random.default_rng(24)
+    rejected = 0
+    for _ in range(1000):
+        difficulty = rng.normal(0.0, 1.0, 500)
+        many = simulated(rng, difficulty, 10, seed_spread=0.03)
+        few = simulated(rng, difficulty, 3, seed_spread=0.2)
+        rejected += statistics.compare(few, many).p_value < 0.05
+    assert rejected / 1000 <= 0.09
+
+
 def paired_by_seed(one: Hits, other: Hits) -> float:
     """Return the p-value of a test that pairs the seeds, which have nothing to do with each other."""
     difference = one.astype(float) - other
-    error, freedom = statistics._error(difference)
+    error, freedom = statistics._error([difference])
     return float(2 * stats.t.sf(abs(difference.mean()) / error, freedom))
 
 
@@ -143,21 +154,35 @@ def test_two_way_analysis_by_hand(rows: list[list[int]], variance: float, freedo
     assert difference.p_value == pytest.approx(2 * stats.t.sf(0.5 / math.sqrt(variance), of_two))
 
 
-def test_one_seed_gives_an_interval_over_images() -> None:
+def test_one_seed_gives_wilsons_interval_over_images() -> None:
     correct = np.arange(400)[None] % 10 != 0
     estimate = statistics.interval(correct)
     assert estimate.over == "images"
     assert math.isnan(estimate.std)
-    reach = stats.t.ppf(0.975, 399) * math.sqrt(0.9 * 0.1 / 399)
-    assert (estimate.low, estimate.high) == pytest.approx((0.9 - reach, 0.9 + reach))
+    # (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
+    share = stats.norm.ppf(0.975) ** 2 / 400
+    middle, reach = 0.9 + share / 2, math.sqrt(share * 0.9 * 0.1 + share**2 / 4)
+    expected = (middle - reach) / (1 + share), (middle + reach) / (1 + share)
+    assert (estimate.low, estimate.high) == pytest.approx(expected)
     assert statistics.interval(np.vstack([correct, correct])).over == "seeds and images"
 
 
-def test_one_seed_is_compared_by_a_paired_t_test_over_images() -> None:
+@pytest.mark.parametrize(("ours", "theirs", "p_value"), [(4, 0, 0.125), (6, 0, 0.03125), (7, 3, 0.34375), (0, 0, 1.0)])
+def test_two_models_are_compared_by_mcnemars_exact_test(ours: int, theirs: int, p_value: float) -> None:
+    one, other = np.ones((2, 1, 100), dtype=bool)
+    other[0, :ours] = False
+    one[0, ours : ours + theirs] = False
+    found = statistics.compare(one, other)
+    assert (found.difference, found.p_value) == pytest.approx(((ours - theirs) / 100, p_value))
+    assert (found.low > 0.0) == (p_value < 0.05)
+    assert found.low <= found.difference <= found.high
+
+
+def test_one_seed_against_several_is_compared_by_a_paired_t_test_over_images() -> None:
     rng = np.random.default_rng(15)
-    one, other = (rng.random((1, 300)) < 0.8 for _ in range(2))
-    expected = stats.ttest_rel(one[0].astype(float), other[0].astype(float))
-    assert statistics.compare(one, other).p_value == pytest.approx(expected.pvalue)
+    one, others = rng.random((1, 300)) < 0.8, rng.random((3, 300)) < 0.8
+    expected = stats.ttest_rel(one[0].astype(float), others.mean(axis=0))
+    assert statistics.compare(one, others).p_value == pytest.approx(expected.pvalue)
 
 
 def test_equal_hits_do_not_differ() -> None:
@@ -183,20 +208,43 @@ def test_shares_are_compared_as_hits_are() -> None:
     assert as_shares == statistics.compare(correct, reference)
 
 
-def test_the_first_ranks_that_cannot_be_told_apart_are_counted() -> None:
+def test_each_rank_is_compared_with_the_first_and_the_p_values_are_corrected() -> None:
     rng = np.random.default_rng(23)
     difficulty = rng.normal(0.0, 1.0, 2000)
-    levels = (1.9, 1.88, 1.87, 1.0, 1.88)
+    levels = (1.9, 1.88, 1.0, 1.88, 2.6)
     ranks = [simulated(rng, difficulty, 3, level=level, seed_spread=0.02) for level in levels]
-    assert statistics.tied(ranks) == 3
-    assert statistics.tied(ranks[:3]) == 3
-    assert statistics.tied([ranks[0], ranks[3]]) == 1
-    assert statistics.tied(ranks[:1]) == 1
+    found = statistics.compare_with_first(ranks)
+    assert [one.p_value < 0.05 for one in found] == [False, True, False, True]
+    assert [one.difference > 0.0 for one in found[1::2]] == [False, True]
+    assert statistics.compare_with_first(ranks[:1]) == []
+    # The worst one's p-value, of four, is a multiple of what it is without the others.
+    assert found[0].p_value > 1.5 * statistics.compare_with_first([ranks[0], ranks[1]])[0].p_value
 
 
-def test_a_perfect_score_has_an_interval_of_no_length() -> None:
+def test_few_seeds_of_many_ranks_tell_more_together_than_in_pairs() -> None:
+    rng = np.random.default_rng(25)
+    together = in_pairs = 0
+    for _ in range(200):
+        difficulty = rng.normal(0.0, 1.0, 500)
+        ranks = [simulated(rng, difficulty, 2, level=level, seed_spread=0.1) for level in (1.9, 1.4, 1.4, 1.4)]
+        together += statistics.compare_with_first(ranks)[0].p_value < 0.05
+        in_pairs += statistics.holm([statistics.compare(other, ranks[0]).p_value for other in ranks[1:]])[0] < 0.05
+    assert together > in_pairs
+
+
+def test_equal_ranks_with_two_seeds_rarely_differ() -> None:
+    rng = np.random.default_rng(26)
+    rejected = 0
+    for _ in range(500):
+        difficulty = rng.normal(0.0, 1.0, 500)
+        ranks = [simulated(rng, difficulty, 2) for _ in range(3)]
+        rejected += any(found.p_value < 0.05 for found in statistics.compare_with_first(ranks))
+    assert rejected / 500 <= 0.07
+
+
+def test_a_perfect_score_may_still_be_luck() -> None:
     perfect = np.ones((3, 50), dtype=bool)
-    assert statistics.interval(perfect)[:4] == (1.0, 0.0, 1.0, 1.0)
+    assert statistics.interval(perfect)[:4] == pytest.approx((1.0, 0.0, 0.929, 1.0), abs=1e-3)
     assert statistics.compare(perfect, ~perfect) == (1.0, 1.0, 1.0, 0.0)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fake_search import make_search
 from tune_fmnist.reporting.results import Results
-from tune_fmnist.reporting.stops import false_stops, rungs, told_by_audit
+from tune_fmnist.reporting.stops import _interval, false_stops, rungs, told_by_audit
 from tune_fmnist.store import tables
 from tune_fmnist.store.record import SchedulerSettings
 
@@ -56,4 +56,11 @@ def test_ranks_that_stay_the_same_agree_by_one(tmp_path: Path) -> None:
     found = rungs(Results(paths))
     assert [rung.epoch for rung in found] == [1, 3]
     assert found[0].trials >= 5
-    assert [rung.correlation for rung in found] == pytest.approx([1.0, 1.0])
+    assert found[0].correlation == pytest.approx(1.0)
+    # The third of five epochs counts in the score at the end as well.
+    assert math.isnan(found[1].correlation)
+
+
+def test_the_interval_of_an_agreement_is_bonetts_and_wrights() -> None:
+    # Their formula: tanh(atanh 0.6 +- 1.96 sqrt((1 + 0.36 / 2) / 17)).
+    assert _interval(0.6, 20) == pytest.approx((0.1744, 0.8366), abs=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,9 @@ def test_the_luck_of_the_best_trial_is_its_score_without_its_confirmed_mean(tmp_
     said = (
         f"Trial {best['number']}, the best of {len(results.ranked)} trials with a score of "
         f"{best['score'] * 100:.2f} %, "
-        f"has {mean * 100:.2f} % when it is trained again with 3 other seeds: the score was "
-        f"{abs(best['score'] - mean) * 100:.2f} points too {'high' if best['score'] > mean else 'low'}."
+        f"has {mean * 100:.2f} % when it is trained again with 3 other seeds "
+        f"({found.winner['lowest'] * 100:.2f} to {found.winner['highest'] * 100:.2f} %): "
+        f"{abs(best['score'] - mean) * 100:.2f} points {'less' if best['score'] > mean else 'more'}."
     )
     assert said in text_of(tmp_path)
     assert said in " ".join(screen_of(results).split())
@@ -85,8 +87,11 @@ def test_ranks_that_cannot_be_told_apart_on_the_validation_images_are_named(tmp_
         for name, rows in results.confirmations.groupby("config_id")
     }
     found = confirmed(results)
-    assert found.tied == statistics.tied([shares[name] for name in found.summary["config_id"]]) == 2
-    says = "Ranks 1 and 2 cannot be told apart on the validation images."
+    # The baseline, which has rank 4, is no candidate.
+    two, three = statistics.compare_with_first([shares[name] for name in found.summary["config_id"][:3]])
+    assert found.against_first == {2: two, 3: three}
+    assert two.p_value >= 0.05 > three.p_value
+    says = "Rank 2 cannot be told from rank 1 on the validation images."
     assert says in text_of(tmp_path)
     assert says in " ".join(screen_of(results).split())
 
@@ -94,9 +99,9 @@ def test_ranks_that_cannot_be_told_apart_on_the_validation_images_are_named(tmp_
 def test_one_seed_gives_no_verdict_about_configurations(tmp_path: Path) -> None:
     results = searched(tmp_path, seeds=1)
     add_retrains(results, [0.9, 0.1], baseline=0.1, seeds=1)
-    assert confirmed(results).tied is None
+    assert confirmed(results).against_first is None
     text = text_of(tmp_path)
-    assert "cannot be told apart" not in text
+    assert "from rank 1" not in text
     assert text.count("With one seed each, the figures are those of these models") == 2
     assert "The model of the best configuration by validation (" in text
     assert "than the baseline's model reaches" in text
@@ -135,11 +140,32 @@ def test_validation_is_the_mean_of_the_confirmations_where_there_are_some(tmp_pa
 def test_tested_ranks_that_cannot_be_told_apart_are_named(tmp_path: Path) -> None:
     results = make_search(tmp_path, trials=16)
     add_retrains(results, [0.3, 0.3, -0.9], baseline=0.1)
-    says = "Ranks 1 and 2 cannot be told apart on the test images."
+    says = "Rank 2 cannot be told from rank 1 on the test images."
     assert says in text_of(tmp_path)
     assert says in " ".join(screen_of(results).split())
     add_retrains(results, [0.9, -0.9], baseline=0.1)
-    assert "Ranks 1 and 2 differ by more than chance on the test images." in text_of(tmp_path)
+    assert "Rank 1 is better than rank 2 by more than chance on the test images." in text_of(tmp_path)
+    add_retrains(results, [-0.9, 0.9, -0.9], baseline=0.1)
+    says = "Rank 2 is better than rank 1 by more than chance, and rank 3 cannot be told from rank 1 on the test images."
+    assert says in text_of(tmp_path)
+
+
+def test_retrains_that_diverged_are_counted_and_leave_the_confidence_alone(tmp_path: Path) -> None:
+    results = make_search(tmp_path)
+    add_retrains(results, [0.9], baseline=0.1)
+    assert "diverged: the test counts" not in text_of(tmp_path)
+    epochs = tables.read(results.paths.retrain_epochs, tables.RETRAIN_EPOCHS).to_pylist()
+    predictions = tables.read(results.paths.predictions, tables.PREDICTIONS).to_pylist()
+    best = next(row for row in results.retrains.to_dict("records") if row["rank"] == 1)
+    for row in (*epochs, *predictions):
+        if (row["config_id"], row["seed"]) == (best["config_id"], best["seed"]):
+            row |= {"train_loss": math.nan} if "train_loss" in row else {"confidence": math.nan}
+    tables.write(tables.to_table(epochs, tables.RETRAIN_EPOCHS), results.paths.retrain_epochs)
+    tables.write(tables.to_table(predictions, tables.PREDICTIONS), results.paths.predictions)
+    says = f"1 retrain of {len(results.retrains)} diverged: the test counts what such a model gets right."
+    assert says in (text := text_of(tmp_path))
+    assert says in " ".join(screen_of(results).split())
+    assert "over 2 seeds)" in text[text.index("Expected calibration error") :][:120]
 
 
 @pytest.mark.parametrize(("level", "says"), [(0.9, "more than chance"), (-0.28, "which may be chance")])
@@ -153,9 +179,13 @@ def test_the_search_is_compared_with_its_start(tmp_path: Path, level: float, say
     start = results.trials.loc[results.trials["number"] == 1, "config_id"].iloc[0]
     best = results.retrains.loc[results.retrains["rank"] == 1, "config_id"].iloc[0]
     correct = statistics.correctness(results.predictions)
-    expected = statistics.compare(correct[best].to_numpy(), correct[start].to_numpy())
     retrained = Retrained.of(results)
     assert retrained is not None
+    # The start is a rank as well: the p-value is that of the comparisons of all ranks.
+    names = retrained.summary.loc[retrained.summary["rank"].notna(), "config_id"].tolist()
+    assert names[0] == best
+    among = statistics.compare_with_first([correct[name].to_numpy() for name in names])
+    expected = among[names.index(start) - 1].swapped()
     assert retrained.against_start == expected
     assert retrained.start is not None
     assert retrained.start["name"] == f"start (rank {order.index(1) + 1})"

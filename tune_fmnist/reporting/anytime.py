@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +22,7 @@ class BestPoint(NamedTuple):
 
     Attributes:
         number: of the trial.
-        seconds: from the first trial's start to this trial's end.
+        seconds: from the first trial's start to this trial's end, without the time in which the search did not run.
         epochs: what all trials together had trained by then.
         best: the best score so far, a fraction.
     """
@@ -39,22 +41,28 @@ class ExpectedBest(NamedTuple):
     std: float
 
 
-def best_so_far(trials: pd.DataFrame, epochs: pd.DataFrame) -> list[BestPoint]:
+def best_so_far(trials: pd.DataFrame, epochs: pd.DataFrame, resumed_at: Sequence[datetime]) -> list[BestPoint]:
     """Return the best score after the end of each trial that reached the last epoch.
 
     Args:
         trials: rows of ``trials.parquet``.
         epochs: rows of ``epochs.parquet``.
+        resumed_at: when the search went on after an interruption, of the search record.
     """
     ends = epochs.groupby("trial_id")["reported_at"].max().rename("ended_at")
     kept = trials[trials["status"] == COMPLETED].join(ends, on="trial_id").sort_values("ended_at")
     if kept.empty:
         return []
     began = min(trials["started_at"].min(), epochs["reported_at"].min())
+    pauses = pd.Series(0.0, index=kept.index)
+    for moment in resumed_at:
+        # What ran between the last report and the interruption was lost, and counts as not run.
+        if not (before := epochs.loc[epochs["reported_at"] < moment, "reported_at"]).empty:
+            pauses += (kept["ended_at"] >= moment) * (moment - before.max()).total_seconds()
     reported = np.sort(epochs["reported_at"].to_numpy())
     spent = np.searchsorted(reported, kept["ended_at"].to_numpy(), side="right")
     best = kept["score"].cummax()
-    seconds = (kept["ended_at"] - began).dt.total_seconds()
+    seconds = (kept["ended_at"] - began).dt.total_seconds() - pauses
     columns = (kept["number"], seconds, spent, best)
     return [
         BestPoint(int(number), float(second), int(epoch), float(score))
@@ -89,12 +97,14 @@ def expected_best(scores: NDArray[np.float64]) -> list[ExpectedBest]:
 
 
 def drawn_scores(results: Results) -> NDArray[np.float64]:
-    """Return the scores of the trials that a searcher drew, in their order: neither the baseline nor the start.
+    """Return the scores of the trials that a searcher drew, in their order: neither the baseline nor a start.
 
     A diverged trial has the lowest score there is; those that failed or have reported nothing are left out.
     """
     trials = results.trials
-    start = trials["origin"] == "start"
+    # Of version 1 nobody knows who proposed a trial: the starts came first.
+    starts = len(results.record.space.get("start", []))
+    start = trials["origin"].eq("start") | (trials["origin"].isna() & (trials["number"] <= starts))
     drawn = trials[(trials["number"] > 0) & ~start & (trials["status"] != FAILED)].sort_values("number")
     scores = drawn["score"].mask(drawn["status"] == DIVERGED, DIVERGED_SCORE).dropna()
     listed: NDArray[np.float64] = scores.to_numpy(np.float64)

@@ -48,14 +48,14 @@ class ComparedSearches:
         findings: sentences: which validation images they share, and how the first ranks differ in the test.
         differences: what differs in method and space, a line for each key: key, then each search's value in words.
         courses: the best score of each search, trial by trial.
-        same_scores: whether their scores are of the same images and mean the same.
+        caution: why their scores do not compare, None if they do.
     """
 
     table: pd.DataFrame
     findings: list[str]
     differences: list[tuple[str, ...]]
     courses: list[Course]
-    same_scores: bool
+    caution: str | None
 
     def write_page(self, file: Path | str) -> Path:
         """Write all of it, with pictures, as a page that needs no network; return the page's path.
@@ -82,7 +82,7 @@ class ComparedSearches:
         tested = [one for one in tested if not math.isnan(one.mean)]
         begun = [course for course in self.courses if course.points]
         drawn = [draw_tests(tested)] if tested else []
-        return [*drawn, draw_courses(begun, comparable=self.same_scores)] if begun else drawn
+        return [*drawn, draw_courses(begun, self.caution)] if begun else drawn
 
 
 def compare_searches(folders: Sequence[Path | str]) -> ComparedSearches:
@@ -106,10 +106,10 @@ def compare_searches(folders: Sequence[Path | str]) -> ComparedSearches:
     tested = [one for one in zip(names, searches, retrained, strict=True) if one[2] is not None]
     findings = [*_validation(names, searches), *_tests(tested)]
     courses = [
-        Course(name, best_so_far(results.trials, results.epochs)) for name, results in zip(names, searches, strict=True)
+        Course(name, best_so_far(results.trials, results.epochs, results.record.resumed_at))
+        for name, results in zip(names, searches, strict=True)
     ]
-    same_scores = len({_scored(results) for results in searches}) == 1
-    return ComparedSearches(pd.DataFrame(rows), findings, _differences(searches), courses, same_scores)
+    return ComparedSearches(pd.DataFrame(rows), findings, _differences(searches), courses, _caution(searches))
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -134,7 +134,8 @@ def _row(name: str, results: Results, retrained: Retrained | None) -> dict[str, 
     if retrained is None:
         return row | dict.fromkeys(("test", "low", "high"), math.nan)
     best = retrained.best
-    return row | {"test": best["mean"], "low": best["low"], "high": best["high"]}
+    # What was tested may have been chosen by its trial, although others were confirmed.
+    return row | {"validation": best["validation"], "test": best["mean"], "low": best["low"], "high": best["high"]}
 
 
 def _hits(retrained: Retrained) -> Any:
@@ -145,6 +146,15 @@ def _hits(retrained: Retrained) -> Any:
 def _scored(results: Results) -> tuple[str, int | None]:
     """Return what two searches have alike if their scores can be compared: the images, and the epochs that count."""
     return results.record.split_hash, results.record.scored_epochs
+
+
+def _caution(searches: Sequence[Results]) -> str | None:
+    """Return why the searches' scores do not compare, None if they do."""
+    scored = {_scored(results) for results in searches}
+    if len(scored) == 1:
+        return None
+    alike = len({images for images, _ in scored}) == 1
+    return "The searches' scores are of different epochs" if alike else "The searches validate on different images"
 
 
 def _validation(names: Sequence[str], searches: Sequence[Results]) -> Iterator[str]:
@@ -163,7 +173,7 @@ def _validation(names: Sequence[str], searches: Sequence[Results]) -> Iterator[s
     if 0 < len(confirmed) < len(names):
         yield (
             f"The validation of {' and '.join(confirmed)} is a mean of confirmations; of the others it is the best "
-            "trial's score, which is higher than that configuration's mean."
+            "trial's score, which is higher than that configuration's mean would be, as a rule."
         )
 
 
@@ -174,22 +184,21 @@ def _tests(tested: Sequence[tuple[str, Results, Any]]) -> list[str]:
         if _test_images(results) != _test_images(others):
             continue
         found = compare(_hits(retrained), _hits(theirs))
-        pairs.append((one, other, found) if found.difference >= 0 else (other, one, _reversed(found)))
+        single = min(retrained.best["seeds"], theirs.best["seeds"]) == 1
+        pair = (one, other, found) if found.difference >= 0 else (other, one, found.swapped())
+        pairs.append((*pair, single))
     if not pairs:
         return ["No two of them have tested models on the same test images: nothing is compared in the test."]
-    corrected = holm([found.p_value for _, _, found in pairs])
-    return [_sentence(*pair, float(p_value)) for pair, p_value in zip(pairs, corrected, strict=True)]
+    corrected = holm([found.p_value for _, _, found, _ in pairs])
+    return [_sentence(*pair, p_value=float(p_value)) for pair, p_value in zip(pairs, corrected, strict=True)]
 
 
-def _reversed(found: Comparison) -> Comparison:
-    return Comparison(-found.difference, -found.high, -found.low, found.p_value)
-
-
-def _sentence(high: str, low: str, found: Comparison, p_value: float) -> str:
-    verdict = "more than chance" if p_value < SIGNIFICANT else "no more than chance explains"
+def _sentence(high: str, low: str, found: Comparison, single: bool, *, p_value: float) -> str:
+    verdict = "more than chance" if p_value < SIGNIFICANT else "this may be chance"
     return (
         f"In the test the first rank of {high} is {found.difference * 100:.2f} points above that of {low} "
-        f"(95 % interval {found.low * 100:.2f} to {found.high * 100:.2f}, p {p_text(p_value)}): {verdict}."
+        f"(95 % interval {found.low * 100:.2f} to {found.high * 100:.2f}, p {p_text(p_value)}): {verdict}"
+        f"{', for these two models' if single else ''}."
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tune_fmnist.reporting.results import Results, rows_of
-from tune_fmnist.reporting.statistics import interval, tied
+from tune_fmnist.reporting.statistics import Comparison, compare_with_first, interval
 from tune_fmnist.reporting.wording import configuration_name, settings
 from tune_fmnist.store.confirmation_table import hits
 from tune_fmnist.store.ranking import confirmed, start_id
@@ -23,14 +23,16 @@ class Confirmed:
     Attributes:
         summary: one row per configuration, by rank: the trial's ``number``, ``config_id``, ``name`` and ``settings`` in
             words, the trial's ``score`` and ``epochs``, and of the confirmations how many ``seeds`` there are, how many
-            ``diverged``, and ``mean``, ``std``, ``low`` and ``high`` of the score: 95 % over seeds and images.
-        tied: how many of the first ranks cannot be told apart; None where a configuration has a single seed.
+            ``diverged``, their ``lowest`` and ``highest`` score, and ``mean``, ``std``, ``low`` and ``high`` of the
+            score: 95 % over seeds and images.
+        against_first: each further rank but the baseline's and the start's, compared with the first; None where a
+            configuration has a single seed.
         winner: the row of the configuration that ranked first among the trials, before the confirmations.
         trials: how many trials it was the best of.
     """
 
     summary: pd.DataFrame
-    tied: int | None
+    against_first: dict[int, Comparison] | None
     winner: dict[str, Any]
     trials: int
 
@@ -55,16 +57,22 @@ class Confirmed:
                 "name": configuration_name(rank, is_baseline=name == first, is_start=name == start),
                 "diverged": sum(row["config_id"] == name and row["status"] == "diverged" for row in rows),
                 "seeds": len(own),
+                "lowest": own.mean(axis=1).min(),
+                "highest": own.mean(axis=1).max(),
                 **interval(own)._asdict(),
             }
             for rank, (name, own) in enumerate(shares.items(), start=1)
         )
         summary = summary.join(trials, on="config_id", how="inner")
         summary["settings"] = [settings(row, results.record) for row in rows_of(summary)]
-        known = [shares[name] for name in summary["config_id"]]
         winner = rows_of(summary.loc[summary["config_id"] == _first(results, shares)])[0]
-        single = min(map(len, known)) == 1
-        return cls(summary, None if single else tied(known), winner, len(results.ranked))
+        names = summary["config_id"].tolist()
+        further = {rank: name for rank, name in enumerate(names, start=1) if rank > 1 and name not in (first, start)}
+        known = [shares[name] for name in (names[0], *further.values())]
+        if min(map(len, known)) == 1:
+            return cls(summary, None, winner, len(results.ranked))
+        found = dict(zip(further, compare_with_first(known), strict=True))
+        return cls(summary, found, winner, len(results.ranked))
 
 
 def validation(results: Results) -> float:

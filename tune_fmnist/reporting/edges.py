@@ -10,11 +10,15 @@ from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.wording import plain
 from tune_fmnist.store.tables import config_values
 from tune_fmnist.tuning.cube import to_cube, value_of
-from tune_fmnist.tuning.space import CategoricalParameter, Space, Value
+from tune_fmnist.tuning.space import CategoricalParameter, FloatParameter, IntParameter, Space, Value
 from tune_fmnist.tuning.space_files import recorded
 
 NEAR: Final = 0.05
 """A value within this share of a range, on its scale, lies at its edge."""
+
+
+_FEWEST: Final = 3
+"""Steps of a range of whole numbers that has an inside worth the name."""
 
 
 class Edge(NamedTuple):
@@ -26,7 +30,9 @@ class Edge(NamedTuple):
 
 
 def edges(space: Space, config: Mapping[str, Any]) -> list[Edge]:
-    """Return the parameters of a configuration that lie at a bound.
+    """Return the parameters of a configuration that lie at a bound where the range could be wider.
+
+    It could not below 0; and of two or three whole numbers most lie at a bound.
 
     Args:
         space: where it comes from.
@@ -34,17 +40,21 @@ def edges(space: Space, config: Mapping[str, Any]) -> list[Edge]:
     """
     found = []
     for name, parameter in space.parameters.items():
-        if isinstance(parameter, CategoricalParameter) or parameter.low == parameter.high:
+        if isinstance(parameter, CategoricalParameter) or parameter.low == parameter.high or _is_short(parameter):
             continue
         value = value_of(space, name, config)
         if value is None or not parameter.contains(value):
             continue
         at = to_cube(parameter, value)
-        if value == parameter.low or at <= NEAR:
+        if parameter.low != 0 and (value == parameter.low or at <= NEAR):
             found.append(Edge(name, value, parameter.low))
         elif value == parameter.high or at >= 1.0 - NEAR:
             found.append(Edge(name, value, parameter.high))
     return found
+
+
+def _is_short(parameter: IntParameter | FloatParameter) -> bool:
+    return isinstance(parameter, IntParameter) and parameter.high - parameter.low < _FEWEST * parameter.step
 
 
 def of_best(results: Results, retrained: Retrained | None) -> list[Edge]:

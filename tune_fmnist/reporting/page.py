@@ -81,6 +81,7 @@ def _of_search(results: Results, retrained: Retrained | None) -> dict[str, Any]:
         "trials": trial_list(results),
         "counts": wording.ends(trials, results.epochs, record.search_seconds),
         "proposed": wording.proposers(trials),
+        "fewest_agreeing": stops.FEWEST,
         "rungs": list(zip(rung_counts(results), stops.rungs(results), strict=True)),
         "waits": record.scheduler.name == "promotion",
         "audit": stops.told_by_audit(results),
@@ -104,7 +105,7 @@ def _of_test(results: Results, retrained: Retrained | None, confirmed: Confirmed
         "network": results.record.model.split(":") if results.record.is_own else None,
     }
     if retrained is None:
-        nothing = dict.fromkeys(("details", "against_start", "tested_ranks", "filled_up", "classes"))
+        nothing = dict.fromkeys(("details", "against_start", "tested_ranks", "filled_up", "diverged", "classes"))
         reads = len(results.test_reads) if results.retrained else 0
         return told | nothing | {"answer": _answer_of_trials(results), "retrained": [], "reads": reads, "surest": []}
     return told | {
@@ -114,6 +115,7 @@ def _of_test(results: Results, retrained: Retrained | None, confirmed: Confirmed
         "tested_ranks": verdicts.tested_ranks(retrained),
         "retrained": rows_of(retrained.summary),
         "filled_up": wording.filled_up(retrained.unfinished),
+        "diverged": verdicts.diverged(retrained),
         "reads": retrained.reads,
         "classes": _classes(retrained, results.classes),
         "surest": [

@@ -57,7 +57,7 @@ def _of_trials(results: Results, retrained: Retrained | None, data: TrialRows) -
         yield course.draw_origins(data)
     if (trials["status"] == COMPLETED).any():
         published = comparable(results)
-        yield course.draw_best_so_far(course.best_so_far(trials, epochs, published and published.validation))
+        yield course.draw_best_so_far(course.best_so_far(results, published and published.validation))
     if len(anytime.drawn_scores(results)) > 1:
         yield course.draw_expected_best(results)
     if bars := timeline(trials, epochs):

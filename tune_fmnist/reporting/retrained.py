@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from tune_fmnist.base.vocabulary import COMPLETED
 from tune_fmnist.reporting.results import Results, rows_of
-from tune_fmnist.reporting.statistics import Comparison, compare, correctness, tied
+from tune_fmnist.reporting.statistics import Comparison, compare, compare_with_first, correctness
 from tune_fmnist.reporting.wording import configuration_name, settings
 from tune_fmnist.store.ranking import confirmed, start_id
 
@@ -27,8 +28,10 @@ class Retrained:
         predictions: the test images under the best configuration, all seeds.
         retrains: the rows of ``retrains.parquet``.
         reads: how often the test images were read.
-        tied: how many of the first ranks cannot be told apart in the test; None where a configuration has one seed.
+        against_first: each further rank but the baseline's, compared with the first in the test; None where a
+            configuration has one seed.
         against_start: the best one compared with the start; None if there is no start besides it.
+        diverged: how many retrains diverged.
         unfinished: names of those with a rank of which no trial reached the last epoch.
     """
 
@@ -36,8 +39,9 @@ class Retrained:
     predictions: pd.DataFrame
     retrains: pd.DataFrame
     reads: int
-    tied: int | None
+    against_first: dict[int, Comparison] | None
     against_start: Comparison | None
+    diverged: int
     unfinished: list[str]
 
     @property
@@ -74,19 +78,39 @@ class Retrained:
         best = predictions[predictions["config_id"] == summary["config_id"].iloc[0]]
         finished = results.trials.loc[results.trials["status"] == COMPLETED, "config_id"]
         unfinished = summary.loc[summary["rank"].notna() & ~summary["config_id"].isin(finished), "name"].tolist()
-        tied, against_start = _compared(summary, correctness(predictions))
-        return cls(summary, best, results.retrains, len(results.test_reads), tied, against_start, unfinished)
+        against_first, against_start = _compared(summary, correctness(predictions))
+        losses = results.retrain_epochs.groupby(["config_id", "seed"])["train_loss"].last()
+        return cls(
+            summary=summary,
+            predictions=best,
+            retrains=results.retrains,
+            reads=len(results.test_reads),
+            against_first=against_first,
+            against_start=against_start,
+            diverged=int((~np.isfinite(losses)).sum()),
+            unfinished=unfinished,
+        )
 
 
-def _compared(summary: pd.DataFrame, correct: dict[str, pd.DataFrame]) -> tuple[int | None, Comparison | None]:
-    """Return how many of the first ranks are tied, and the best one compared with the start, if it is another."""
-    images = correct[summary["config_id"].iloc[0]].columns
-    hits = {name: correct[name][images].to_numpy() for name in summary["config_id"]}
-    ranks = [hits[name] for name in summary.loc[summary["rank"].notna(), "config_id"]]
-    against_start = None
-    for name in summary.loc[summary["is_start"] & (summary["rank"] != 1), "config_id"]:
-        against_start = compare(ranks[0], hits[name])
-    return None if min(map(len, ranks)) == 1 else tied(ranks), against_start
+def _compared(
+    summary: pd.DataFrame, correct: dict[str, pd.DataFrame]
+) -> tuple[dict[int, Comparison] | None, Comparison | None]:
+    """Return the further ranks compared with the first, and the first one with the start if it is another.
+
+    The p-values are corrected for the number of all of these.
+    """
+    first, *rows = rows_of(summary)
+    others = [row for row in rows if row["is_start"] or not (math.isnan(row["rank"]) or row["is_baseline"])]
+    if not others:
+        return {}, None
+    images = correct[first["config_id"]].columns
+    hits = [correct[row["config_id"]][images].to_numpy() for row in (first, *others)]
+    if min(map(len, hits)) == 1:
+        starts = [compare(hits[0], own) for row, own in zip(others, hits[1:], strict=True) if row["is_start"]]
+        return None, next(iter(starts), None)
+    found = list(zip(others, compare_with_first(hits), strict=True))
+    ranks = {int(row["rank"]): one for row, one in found if not math.isnan(row["rank"])}
+    return ranks, next((one.swapped() for row, one in found if row["is_start"]), None)
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -51,6 +51,10 @@ class Comparison(NamedTuple):
     high: float
     p_value: float
 
+    def swapped(self) -> Comparison:
+        """Return the comparison of the second with the first."""
+        return Comparison(-self.difference, -self.high, -self.low, self.p_value)
+
 
 class ConfusedPair(NamedTuple):
     """The share of a true class's images that are predicted as another class."""
@@ -64,52 +68,48 @@ def interval(correct: Hits, confidence: float = 0.95) -> Estimate:
     """Return the mean accuracy of ``correct`` (seeds, images) and its interval, within 0 and 1.
 
     The interval says where the accuracy over all seeds and all images of this kind lies; with one seed, the accuracy
-    of that one model over all images.
+    of that one model over all images, and is Wilson's (1927) then.
     """
     values = correct.astype(np.float64)
-    seeds, mean = len(values), float(values.mean())
-    error, freedom = _error(values)
-    reach = _reach(error, freedom, confidence)
-    return Estimate(
-        mean=mean,
-        std=float(values.mean(axis=1).std(ddof=1)) if seeds > 1 else math.nan,
-        low=max(0.0, mean - reach),
-        high=min(1.0, mean + reach),
-        over="seeds and images" if seeds > 1 else "images",
-    )
+    (seeds, images), mean = values.shape, float(values.mean())
+    error, freedom = _error([values])
+    if seeds == 1 or error == 0.0:
+        ends = stats.binomtest(round(mean * images), images).proportion_ci(confidence, method="wilson")
+        low, high = float(ends.low), float(ends.high)
+    else:
+        reach = _reach(error, freedom, confidence)
+        low, high = max(0.0, mean - reach), min(1.0, mean + reach)
+    std = float(values.mean(axis=1).std(ddof=1)) if seeds > 1 else math.nan
+    return Estimate(mean, std, low, high, "seeds and images" if seeds > 1 else "images")
 
 
 def compare(correct: Hits, reference: Hits, confidence: float = 0.95) -> Comparison:
     """Return how much more accurate ``correct`` is than ``reference``, of the same images, each with its own seeds.
 
-    Where one of them has one seed, the comparison is of these models, and says nothing of their configurations.
+    Where one of them has one seed, the comparison is of these models, and says nothing of their configurations.  Two
+    models are compared by the images that one of them alone has right: the exact test of McNemar (1947), and Clopper
+    and Pearson's interval (1934) of their shares.
 
     Raises:
         ValueError: the numbers of images differ.
     """
-    if correct.shape[1] != reference.shape[1]:
-        raise ValueError(f"shapes {correct.shape} and {reference.shape} are not of the same images")
-    ours, theirs = correct.astype(np.float64), reference.astype(np.float64)
-    difference = float(ours.mean() - theirs.mean())
-    error, freedom = _error(ours, theirs)
-    if error == 0.0:
-        return Comparison(difference, difference, difference, p_value=float(difference == 0.0))
-    reach = _reach(error, freedom, confidence)
-    p_value = float(2.0 * stats.t.sf(abs(difference) / error, freedom))
-    return Comparison(difference, difference - reach, difference + reach, p_value)
+    return _compare(correct.astype(np.float64), reference.astype(np.float64), None, confidence)
 
 
-def tied(ranks: Sequence[Hits]) -> int:
-    """Return how many of the first ranks cannot be told apart from the first one: 1 where the second differs from it.
+def compare_with_first(ranks: Sequence[Hits]) -> list[Comparison]:
+    """Return how much more accurate each further rank is than the first one; each has at least two seeds.
 
-    The p-values of the comparisons with the first are corrected by Holm's method.
+    The variances over seeds are estimated from all ranks together, as there are few seeds of each.  The p-values are
+    corrected by Holm's method.
 
     Args:
         ranks: of each configuration, the best first, at least one.
     """
-    p_values = holm([compare(ranks[0], other).p_value for other in ranks[1:]])
-    differ = np.flatnonzero(p_values < SIGNIFICANT)
-    return int(differ[0]) + 1 if len(differ) else len(ranks)
+    values = [rank.astype(np.float64) for rank in ranks]
+    spread = _spread(values)
+    found = [_compare(other, values[0], spread, 0.95) for other in values[1:]]
+    p_values = holm([one.p_value for one in found])
+    return [one._replace(p_value=float(p_value)) for one, p_value in zip(found, p_values, strict=True)]
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -209,40 +209,87 @@ def confusion_sentence(counts: NDArray[np.int64], classes: Sequence[str], top: i
     return text[0].upper() + text[1:]
 
 
-def _error(*groups: NDArray[np.float64]) -> tuple[float, float]:
+class _Spread(NamedTuple):
+    """Variances of what one image and seed give: over seeds, of the rest, and the degrees of freedom of the first."""
+
+    seed: float
+    rest: float
+    freedom: int
+
+
+def _spread(groups: Sequence[NDArray[np.float64]]) -> _Spread:
+    """Return the variances within groups (seeds, images), each of two seeds at least."""
+    images, freedom = groups[0].shape[1], sum(len(group) - 1 for group in groups)
+    seed_squares = rest_squares = 0.0
+    for group in groups:
+        by_seed = group.mean(axis=1) - group.mean()
+        seed_squares += float(by_seed @ by_seed)
+        rest_squares += float(((group - by_seed[:, None] - group.mean(axis=0)) ** 2).sum())
+    return _Spread(seed_squares / freedom, rest_squares / freedom / (images - 1), freedom)
+
+
+def _compare(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], spread: _Spread | None, confidence: float
+) -> Comparison:
+    """Return what ``compare`` does, with the variances of all ranks or else of the two."""
+    if ours.shape[1] != theirs.shape[1]:
+        raise ValueError(f"shapes {ours.shape} and {theirs.shape} are not of the same images")
+    difference = float(ours.mean() - theirs.mean())
+    if len(ours) == len(theirs) == 1 and set(np.unique([ours, theirs])) <= {0.0, 1.0}:
+        return _models(ours[0] - theirs[0], confidence)
+    error, freedom = _error([ours, theirs], spread)
+    if error == 0.0:
+        return Comparison(difference, difference, difference, p_value=float(difference == 0.0))
+    reach = _reach(error, freedom, confidence)
+    p_value = float(2.0 * stats.t.sf(abs(difference) / error, freedom))
+    return Comparison(difference, difference - reach, difference + reach, p_value)
+
+
+def _models(by_image: NDArray[np.float64], confidence: float) -> Comparison:
+    """Return how two models compare, of which each image says 1 or -1 if one of them alone has it right, or else 0."""
+    differ = int(np.count_nonzero(by_image))
+    if differ == 0:
+        return Comparison(0.0, 0.0, 0.0, p_value=1.0)
+    test = stats.binomtest(int((by_image > 0.0).sum()), differ, 0.5)
+    low, high = (
+        (2.0 * float(share) - 1.0) * differ / len(by_image) for share in test.proportion_ci(confidence, method="exact")
+    )
+    return Comparison(float(by_image.mean()), low, high, float(test.pvalue))
+
+
+def _error(groups: Sequence[NDArray[np.float64]], spread: _Spread | None = None) -> tuple[float, float]:
     """Return the standard error of a group's mean, or of the difference of two means, and its degrees of freedom.
 
     A group is (seeds, images); two have the same images, and seeds of their own.  Where one of them has one seed, the
     error is that over images alone.  Otherwise the variance is that over seeds plus that over images; each contains
     what is particular to one seed and image, so that this rest is taken off once.  A component that comes out negative
-    is set to zero.  Two groups share the estimates of the variance over seeds and of the rest.  The degrees of freedom
-    are Satterthwaite's (1946); the seeds always count in them, as in Hillis 2007: leaving them out where their
-    component is zero by luck makes intervals over three seeds too short.
+    is set to zero.  Groups of as many seeds share the estimates of the variances within them, which such a comparison
+    bears where they differ; others have their own, as Welch (1947) has it; unless ``spread`` gives those of all ranks.
+    The degrees of freedom are Satterthwaite's (1946); the seeds always count in them, as in Hillis 2007: leaving them
+    out where their component is zero by luck makes intervals over three seeds too short.
     """
-    images, counts = groups[0].shape[1], np.array([len(group) for group in groups])
+    images = groups[0].shape[1]
     means = [group.mean(axis=0) for group in groups]
     by_image = means[0] if len(means) == 1 else means[0] - means[1]
     of_image = float(by_image.var(ddof=1)) / images
-    if counts.min() == 1:
+    if min(map(len, groups)) == 1:
         return math.sqrt(of_image), images - 1.0
-    per_mean, seed_freedom = float((1 / counts).sum()), int((counts - 1).sum())
-    rest_freedom = seed_freedom * (images - 1)
-    seed_squares = rest_squares = 0.0
-    for group, mean in zip(groups, means, strict=True):
-        by_seed = group.mean(axis=1) - group.mean()
-        seed_squares += float(by_seed @ by_seed)
-        rest_squares += float(((group - by_seed[:, None] - mean) ** 2).sum())
-    of_seed = per_mean * seed_squares / seed_freedom
-    of_rest = per_mean * rest_squares / rest_freedom / images
+    if spread is None and len({len(group) for group in groups}) == 1:
+        spread = _spread(groups)
+    if spread is None:
+        parts = [(_spread([group]), 1.0 / len(group)) for group in groups]
+    else:
+        parts = [(spread, sum(1.0 / len(group) for group in groups))]
+    of_seeds = [part.seed * per_mean for part, per_mean in parts]
+    of_rests = [part.rest * per_mean / images for part, per_mean in parts]
+    of_seed, of_rest = sum(of_seeds), sum(of_rests)
     seed_counts, image_counts = of_seed > of_rest, of_image > of_rest
     rest_weight = 1 - seed_counts - image_counts
     total = seed_counts * of_seed + image_counts * of_image + rest_weight * of_rest
-    spread = (
-        of_seed**2 / seed_freedom
-        + (image_counts * of_image) ** 2 / (images - 1)
-        + (rest_weight * of_rest) ** 2 / rest_freedom
-    )
-    return math.sqrt(total), total**2 / spread if spread else math.inf
+    uncertain = (image_counts * of_image) ** 2 / (images - 1)
+    for (part, _), seeds, rest in zip(parts, of_seeds, of_rests, strict=True):
+        uncertain += seeds**2 / part.freedom + (rest_weight * rest) ** 2 / (part.freedom * (images - 1))
+    return math.sqrt(total), total**2 / uncertain if uncertain else math.inf
 
 
 def _reach(error: float, freedom: float, confidence: float) -> float:

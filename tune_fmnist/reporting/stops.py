@@ -22,12 +22,15 @@ PLACES: Final = 3
 class Rung(NamedTuple):
     """An epoch at which trials are stopped, and Spearman's correlation of the scores there with those at the end.
 
-    ``trials`` reached the end; the correlation is NaN where it is not defined.
+    ``trials`` reached the end.  The correlation and its 95 % interval are NaN where there are fewer than ``FEWEST``, or
+    where both scores are of the same epochs.
     """
 
     epoch: int
     trials: int
     correlation: float
+    low: float
+    high: float
 
 
 class FalseStops(NamedTuple):
@@ -40,34 +43,44 @@ class FalseStops(NamedTuple):
 
 
 def rungs(results: Results) -> list[Rung]:
-    """Return the rungs of a search, over the trials that reached the last epoch, those of the audit among them.
+    """Return the rungs of a search, over the trials that went on to the last epoch, without the baseline.
 
-    They are the better ones, as the others were stopped: among all trials the correlation is higher.
+    They are the better ones, as the others were stopped: among all trials the correlation is higher.  The interval is
+    that of Bonett and Wright (2000, Psychometrika 65).
     """
     record, trials = results.record, results.trials
-    ended = trials[(trials["status"] == COMPLETED) | trials["audited_at"].notna()]
-    whole = ended.loc[(ended["epochs"] == record.max_epochs) & (ended["number"] > 0), "trial_id"]
+    whole = trials.loc[(trials["status"] == COMPLETED) & (trials["number"] > 0), "trial_id"]
     own = results.epochs[results.epochs["trial_id"].isin(whole)]
     accuracies = own.pivot_table(index="epoch", columns="trial_id", values="val_accuracy")
     scores = accuracies.rolling(SCORED_EPOCHS, min_periods=1).mean()
     found = []
     for epoch in record.scheduler.rungs(record.max_epochs):
-        enough = len(whole) >= FEWEST and epoch in scores.index
-        correlation = stats.spearmanr(scores.loc[epoch], scores.iloc[-1]).statistic if enough else math.nan
-        found.append(Rung(epoch, len(whole), float(correlation)))
+        enough = len(whole) >= FEWEST and epoch in scores.index and record.max_epochs - epoch >= SCORED_EPOCHS
+        correlation = float(stats.spearmanr(scores.loc[epoch], scores.iloc[-1]).statistic) if enough else math.nan
+        found.append(Rung(epoch, len(whole), correlation, *_interval(correlation, len(whole))))
     return found
+
+
+def _interval(correlation: float, count: int) -> tuple[float, float]:
+    if not -1.0 < correlation < 1.0:
+        return correlation, correlation
+    reach = float(stats.norm.ppf(0.975)) * math.sqrt((1.0 + correlation**2 / 2.0) / (count - 3))
+    middle = math.atanh(correlation)
+    return math.tanh(middle - reach), math.tanh(middle + reach)
 
 
 def false_stops(results: Results) -> FalseStops | None:
     """Return what the audit found; None if no audited trial has reached the last epoch or diverged on the way.
 
-    The interval is Clopper and Pearson's (1934).
+    None as well if fewer than three others have, the baseline aside: nobody was kept from a place then.  The interval
+    is Clopper and Pearson's (1934).
     """
     trials = results.trials
     diverged = trials["status"] == DIVERGED
     audited = trials[trials["audited_at"].notna() & (diverged | (trials["epochs"] == results.record.max_epochs))]
-    first = results.ranked.loc[results.ranked["status"] == COMPLETED, "score"].head(PLACES)
-    if audited.empty or first.empty:
+    ranked = results.ranked
+    first = ranked.loc[(ranked["status"] == COMPLETED) & (ranked["number"] > 0), "score"].head(PLACES)
+    if audited.empty or len(first) < PLACES:
         return None
     wrong = int(((audited["status"] != DIVERGED) & (audited["score"] > first.min())).sum())
     interval = stats.binomtest(wrong, len(audited)).proportion_ci(0.95, method="exact")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.retrained import Retrained
@@ -12,22 +13,34 @@ from tune_fmnist.reporting.wording import between, counted, filled_up, p_equatio
 _ONE_SEED = "With one seed each, the figures are those of these models, and say nothing of how the configurations rank."
 
 
-def ties(tied: int | None, count: int, images: str) -> str | None:
-    """Return which ranks cannot be told apart; None if there is one configuration.
+def ties(against_first: Mapping[int, Comparison] | None, images: str) -> str | None:
+    """Return which ranks cannot be told from the first one, and which are better; None if there are no others.
 
     Args:
-        tied: how many of the first ranks, or None where a configuration has a single seed.
-        count: how many ranks there are.
+        against_first: each further rank compared with the first, or None where a configuration has a single seed.
         images: what the comparison is on.
     """
-    if count < 2:
-        return None
-    if tied is None:
+    if against_first is None:
         return _ONE_SEED
-    if tied == 1:
-        return f"Ranks 1 and 2 differ by more than chance on the {images} images."
-    ranks = "Ranks 1 and 2" if tied == 2 else f"Ranks 1 to {tied}"
-    return f"{ranks} cannot be told apart on the {images} images."
+    if not against_first:
+        return None
+    alike = [rank for rank, found in against_first.items() if found.p_value >= SIGNIFICANT]
+    better = [rank for rank, found in against_first.items() if found.p_value < SIGNIFICANT and found.difference > 0.0]
+    said = []
+    if better:
+        said.append(f"{_ranks(better)} {'is' if len(better) == 1 else 'are'} better than rank 1 by more than chance")
+    if alike:
+        said.append(f"{_ranks(alike)} cannot be told from rank 1")
+    if not said:
+        said.append(f"rank 1 is better than {_ranks(list(against_first))} by more than chance")
+    told = ", and ".join(said)
+    return f"{told[0].upper()}{told[1:]} on the {images} images."
+
+
+def _ranks(ranks: list[int]) -> str:
+    """Return ranks in words, one at least, in order."""
+    *most, last = map(str, ranks)
+    return f"ranks {', '.join(most)} and {last}" if most else f"rank {last}"
 
 
 def confirmation(confirmed: Confirmed | None) -> str | None:
@@ -35,19 +48,30 @@ def confirmation(confirmed: Confirmed | None) -> str | None:
     if confirmed is None:
         return None
     winner = confirmed.winner
+    several = f" ({between(winner['lowest'], winner['highest'])} %)" if winner["seeds"] > 1 else ""
     said = (
         f"Trial {winner['number']}, the best of {counted(confirmed.trials, 'trial')} with a score of "
         f"{percent(winner['score'])}, has {percent(winner['mean'])} when it is trained again with "
-        f"{counted(winner['seeds'], 'other seed')}: the score was {abs(confirmed.optimism) * 100:.2f} points too "
-        f"{'high' if confirmed.optimism >= 0 else 'low'}."
+        f"{counted(winner['seeds'], 'other seed')}{several}: {abs(confirmed.optimism) * 100:.2f} points "
+        f"{'less' if confirmed.optimism >= 0 else 'more'}."
     )
-    told = ties(confirmed.tied, len(confirmed.summary), "validation")
+    told = ties(confirmed.against_first, "validation")
     return f"{said} {told}" if told else said
 
 
 def tested_ranks(retrained: Retrained) -> str | None:
     """Return which of the retrained ranks cannot be told apart on the test images; None if there is one rank."""
-    return ties(retrained.tied, int(retrained.summary["rank"].notna().sum()), "test")
+    return ties(retrained.against_first, "test")
+
+
+def diverged(retrained: Retrained) -> str | None:
+    """Return how many retrains diverged, None if none did."""
+    if not retrained.diverged:
+        return None
+    return (
+        f"{counted(retrained.diverged, 'retrain')} of {len(retrained.retrains)} diverged: the test counts what such a "
+        "model gets right."
+    )
 
 
 def against_start(retrained: Retrained) -> str | None:
@@ -69,7 +93,8 @@ def all_of(retrained: Retrained | None, confirmed: Confirmed | None) -> list[str
     """Return all that is to be said besides the table of what was tested, for the screen."""
     said = [confirmation(confirmed)]
     if retrained is not None:
-        said += [filled_up(retrained.unfinished), tested_ranks(retrained), against_start(retrained)]
+        said += [filled_up(retrained.unfinished), diverged(retrained), tested_ranks(retrained)]
+        said.append(against_start(retrained))
     return [sentence for sentence in said if sentence]
 
 
@@ -96,7 +121,7 @@ def answer(retrained: Retrained, dataset: str) -> str:
         f"seen{', in the mean of ' + counted(best['seeds'], 'training') if best['seeds'] > 1 else ''}. "
     )
     if best["is_baseline"]:
-        return first + "It is the baseline, where the search began: no other configuration did better in validation."
+        return first + "It is the baseline, where the search began: nothing ranks before it in validation."
     if math.isnan(best["p_value"]):
         return first + "The baseline, where the search began, has not been retrained yet, so there is no comparison."
     theirs = percent(best["mean"] - best["difference"], 1)
@@ -104,7 +129,7 @@ def answer(retrained: Retrained, dataset: str) -> str:
         return first + f"The baseline, where the search began, gets {theirs}: the difference may be chance."
     gap = f"{abs(best['difference']) * 100:.1f} points {'more' if best['difference'] >= 0 else 'less'}"
     of = ", for these two models" if retrained.one_seed else ""
-    return first + f"That is {gap} than the {theirs} of the baseline, where the search began, and not by chance{of}."
+    return first + f"That is {gap} than the {theirs} of the baseline, where the search began, and more than chance{of}."
 
 
 def details(retrained: Retrained) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from tune_fmnist.base.vocabulary import COMPLETED, STOPPED, UNFINISHED
@@ -28,11 +29,12 @@ def confirmed(confirmations: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     Args:
         confirmations: rows of ``confirmations.parquet``.
     """
-    scores: dict[tuple[int, str], list[float]] = {}
-    for row in confirmations:
-        scores.setdefault((row["number"], row["config_id"]), []).append(row["score"])
-    means = {key: math.fsum(own) / len(own) for key, own in sorted(scores.items())}
-    return {name: mean for (_, name), mean in sorted(means.items(), key=lambda item: -item[1])}
+    scores: dict[str, list[float]] = {}
+    # A configuration that was drawn again may be confirmed under both numbers.
+    for row in sorted(confirmations, key=itemgetter("number")):
+        scores.setdefault(row["config_id"], []).append(row["score"])
+    means = {name: math.fsum(own) / len(own) for name, own in scores.items()}
+    return dict(sorted(means.items(), key=lambda item: -item[1]))
 
 
 def start_id(trials: Iterable[Mapping[str, Any]], record: Settings) -> str | None:

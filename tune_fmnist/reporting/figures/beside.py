@@ -29,12 +29,12 @@ class TestedBest(NamedTuple):
     high: float
 
 
-def draw_courses(courses: Sequence[Course], *, comparable: bool) -> Figure:
+def draw_courses(courses: Sequence[Course], caution: str | None) -> Figure:
     """Draw the best score of each search by epochs and by time; none of them is without a point.
 
     Args:
         courses: the searches.
-        comparable: whether they validate on the same images.
+        caution: why their scores do not compare, None if they do.
     """
     longest = max(point.seconds for course in courses for point in course.points)
     scale, unit = (60.0, "minutes") if longest >= 120 else (1.0, "seconds")
@@ -66,8 +66,8 @@ def draw_courses(courses: Sequence[Course], *, comparable: bool) -> Figure:
         line = base.mark_line(interpolate="step-after", strokeWidth=2.2, clip=True)
         panels.append(layered([line, base.mark_point(size=36, clip=True)], 260))
     caption = "The best score so far among the trials that had reached the last epoch."
-    if not comparable:
-        caption += " The searches validate on different images, so that the curves compare roughly only."
+    if caution is not None:
+        caption += f" {caution}, so that the curves compare roughly only."
     return Figure("courses", "Best score so far, by epochs and by time", caption, panels, columns=2)
 
 
@@ -91,8 +91,8 @@ def draw_tests(tested: Sequence[TestedBest]) -> Figure:
     bars = base.mark_rule(strokeWidth=2.4).encode(x=alt.X("low:Q", title="test accuracy, %", scale=scale), x2="high:Q")
     means = base.mark_point(shape="diamond", size=110).encode(x=alt.X("mean:Q", scale=scale))
     caption = (
-        "Diamonds are means over seeds, bars 95 % intervals over seeds and images. Bars that overlap do not say that "
-        "two searches are alike: the sentences above compare them on the same images."
+        "Diamonds are means over seeds, bars 95 % intervals over seeds and images, of a single seed over images. Bars "
+        "that overlap do not say that two searches are alike: the sentences above compare them on the same images."
     )
     panel = layered([bars, means], 40 + 40 * len(rows))
     return Figure("tests", "Test accuracy of each search's first rank", caption, [panel])

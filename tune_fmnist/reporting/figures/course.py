@@ -8,7 +8,6 @@ from typing import Any
 
 import altair as alt
 import numpy as np
-import pandas as pd
 
 from tune_fmnist.reporting import anytime
 from tune_fmnist.reporting.figures.rows import SHOWN, TRIALS, TrialRows
@@ -53,15 +52,15 @@ class BestSoFar:
     published: float | None
 
 
-def best_so_far(trials: pd.DataFrame, epochs: pd.DataFrame, published: float | None) -> BestSoFar:
+def best_so_far(results: Results, published: float | None) -> BestSoFar:
     """Return the best score of the trials that had reached the last epoch, by time and by epochs.
 
     Args:
-        trials: rows of ``trials.parquet``, at least one of a trial that reached the last epoch.
-        epochs: rows of ``epochs.parquet``.
+        results: of a search with at least one trial that reached the last epoch.
         published: the baseline's published validation accuracy, None if it is not comparable.
     """
-    points = anytime.best_so_far(trials, epochs)
+    trials, resumed_at = results.trials, results.record.resumed_at
+    points = anytime.best_so_far(trials, results.epochs, resumed_at)
     reached = float(trials.loc[trials["number"] == 0, "score"].max())
     baseline = None if math.isnan(reached) else reached
     best = points[-1].best
@@ -72,6 +71,8 @@ def best_so_far(trials: pd.DataFrame, epochs: pd.DataFrame, published: float | N
         title += f"; the baseline's was passed after {duration(passed.seconds)}"
     caption = f"The best score so far of the {counted(len(points), 'trial')} that reached the last epoch, by wall time "
     caption += "and by the epochs that all trials together had trained."
+    if resumed_at:
+        caption += " The time between an interruption and its resumption does not count."
     return BestSoFar(title, caption, points, baseline, published)
 
 
@@ -139,8 +140,8 @@ def draw_expected_best(results: Results) -> Figure:
     steps = base.transform_calculate(line="'as it came'").mark_line(interpolate="step-after", clip=True)
     came = steps.encode(y="came:Q", color=colour)
     points = base.mark_point(opacity=0.0, size=120).encode(y="mean:Q", tooltip=tips)
-    title = f"Of trials drawn at random, {half.trials} would be expected to find {gained:.2f} points less than "
-    title += f"{len(expected)}"
+    title = f"The best of {half.trials} of these {len(expected)} trials, chosen at random, is in the mean "
+    title += f"{gained:.2f} points below the best of all"
     caption = (
         "The best score of so many of these trials, in the mean over all choices of them (the band is one standard "
         "deviation), and the best as it came. A searcher's later trials depend on its earlier ones, so that it is no "

@@ -157,6 +157,7 @@ def reliability_of(predictions: pd.DataFrame) -> Reliability:
     Args:
         predictions: rows of ``predictions.parquet`` of one configuration.
     """
+    predictions = predictions[predictions["confidence"].notna()]
     correct = (predictions["label"] == predictions["predicted"]).to_numpy()
     bins = reliability(predictions["confidence"].to_numpy(), correct)
     errors = calibration_errors(predictions)
