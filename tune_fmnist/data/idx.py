@@ -1,4 +1,4 @@
-"""The IDX format of MNIST's files: read, and proven by their SHA-256."""
+"""The IDX format of MNIST's files: read, and proven by their hashes."""
 
 from __future__ import annotations
 
