@@ -4,8 +4,8 @@ Each schema serves both families, so that ``results/*/trials.parquet`` reads as 
 the row's family does not have is null.  One that a table of an earlier release lacks is read as the setting's default.
 A network of the user's own adds columns of its own at the end.  A column's
 description stands in its field's metadata under ``description``.  The file's metadata hold the schema version under
-``schema_version``, the classes' names, in order, under ``classes``, a checksum of the whole file under ``checksum``;
-each page of values has its own, which any reader can verify.
+``schema_version`` and a checksum of the whole file under ``checksum``, those of the retrains' four tables also the
+classes' names, in order, under ``classes``; each page of values has a checksum too, which any reader can verify.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ TEST_READS: Final = pa.schema(
         _SEARCH_ID,
         _field("read_at", _UTC, "when; the row is on the disk before"),
         _field("finished_at", _UTC, "when the result had come; null if it was cut off: maybe not read", optional=True),
-        _field("by", pa.string(), "which command"),
+        _field("by", pa.string(), "what read it: always retrain"),
         _CONFIG_ID,
         _field("seed", pa.int64(), "seed of the retrain"),
     ]
