@@ -26,7 +26,7 @@ def main(
     ],
     into: Annotated[
         str | None,
-        typer.Option(help="a folder, or MLflow's tracking URI; else DIR/NAME/TOOL, or MLflow's own settings"),
+        typer.Option(help="a folder, or MLflow's tracking URI [the search's folder/TOOL; MLflow's own settings]"),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="go on until the search has ended")] = False,
     results_dir: Annotated[Path, typer.Option(help="where the searches are")] = RESULTS_DIR,

@@ -23,14 +23,14 @@ night --top-k 3"""
 
 def main(
     name: Annotated[str, typer.Argument(help="of a search, or the folder of one", autocompletion=searches)],
-    model: Annotated[str | None, searched(help="MODULE:CLASS, if the search is of your own")] = None,
-    dataset: Annotated[str | None, searched(help="FOLDER or MODULE:FUNCTION, if its images are your own")] = None,
-    confirm: Annotated[int | None, retrains(help="seeds to train each of the best again with [as before]")] = None,
+    model: Annotated[str | None, searched(help="MODULE:CLASS, if the network is your own")] = None,
+    dataset: Annotated[str | None, searched(help="FOLDER or MODULE:FUNCTION, if the images are your own")] = None,
+    confirm: Annotated[int | None, retrains(help="further trainings of each of the best [as before]")] = None,
     top_k: Annotated[int | None, retrains(help="how many of the best configurations [as before]")] = None,
     retrain_seeds: Annotated[int | None, retrains(help="seeds of each [as before]")] = None,
     data_root: Annotated[Path | None, searched(help="a torchvision data root [found or fetched]")] = None,
     cpus_per_trial: Annotated[float | None, machines(help="CPUs of one retrain [1]")] = None,
-    gpus_per_trial: Annotated[float | None, machines(help="GPUs of one retrain, or a share of one")] = None,
+    gpus_per_trial: Annotated[float | None, machines(help="GPUs of one retrain, or a share of one [measured]")] = None,
     address: Annotated[str | None, machines(help="a running Ray cluster [start one here]")] = None,
     quiet: Quiet = False,
     json_lines: JsonLines = False,

@@ -36,7 +36,7 @@ def main(
     space: Annotated[Path | None, searched(help="a search space [search_spaces/MODEL.toml]")] = None,
     trials: Annotated[int | None, method(help="configurations to try [ann 40, cnn 12, own 20]")] = None,
     max_epochs: Annotated[int | None, method(help="longest trial's epochs [ann 27, cnn 5, own 9]")] = None,
-    time_budget: Annotated[str | None, method(help="end the search after 90s, 10m or 2h")] = None,
+    time_budget: Annotated[str | None, method(help="end the trials after 90s, 10m or 2h")] = None,
     searcher: Annotated[
         str | None, method(help="gp, tpe, random or MODULE:FUNCTION [gp]", autocompletion=one_of(*SEARCHERS))
     ] = None,
@@ -61,7 +61,7 @@ def main(
     trial_timeout: Annotated[str | None, machines(help="give up an epoch after 90s, 10m or 2h")] = None,
     address: Annotated[str | None, machines(help="a running Ray cluster [start one here]")] = None,
     storage: Annotated[str | None, machines(help="a folder all machines share, or s3://BUCKET/PREFIX")] = None,
-    confirm: Annotated[int | None, retrains(help="seeds to train each of the best again with [2]")] = None,
+    confirm: Annotated[int | None, retrains(help="further trainings of each of the best [2]")] = None,
     top_k: Annotated[int | None, retrains(help="how many of the best configurations to retrain [1]")] = None,
     retrain_seeds: Annotated[int | None, retrains(help="seeds of each retrain [5]")] = None,
     retrain: Annotated[bool | None, retrains(help="confirm, retrain and test the best ones [yes]")] = None,

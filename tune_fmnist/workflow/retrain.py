@@ -52,7 +52,7 @@ def retrain(
         retrain_seeds: seeds of each [as before].
         data_root: a torchvision data root [found or fetched].
         cpus_per_trial: CPUs of one confirmation or retrain [1].
-        gpus_per_trial: GPUs of one, or a share of one.
+        gpus_per_trial: GPUs of one, or a share of one [measured].
         address: of a running Ray cluster [start one here].
         out: where progress and summary go [the standard error, and the standard output].
 

@@ -88,7 +88,8 @@ def search(
         space: a TOML file, or a dict of its content; the model's default space if None.
         trials: how many [ann 40, cnn 12, own 20].
         max_epochs: epochs of the longest trial [ann 27, cnn 5, own 9].
-        time_budget: end the search after so many seconds, or ``"90s"``, ``"10m"``, ``"2h"``.
+        time_budget: end the trials after so many seconds, or ``"90s"``, ``"10m"``, ``"2h"``; confirmations and retrains
+            follow, and a resumed search has the one that it is given, counted anew.
         searcher: ``gp``, ``tpe`` or ``random``, or one of your own: a function that is given a seed and returns an
             Optuna sampler, or ``"MODULE:FUNCTION"`` [gp].
         scheduler: ``promotion`` lets poor trials wait until they are among the best so far, ``asha`` stops them,
@@ -102,9 +103,9 @@ def search(
         results_dir: where that folder is made.
         data_root: a torchvision data root [found or fetched].
         cpus_per_trial: CPUs of one trial [1].
-        gpus_per_trial: GPUs of one trial, or a share of one.
+        gpus_per_trial: GPUs of one trial, or a share of one [measured].
         max_concurrent: trials at once [all that fit].
-        trial_timeout: give up a trial's epoch after this time, as ``time_budget``.
+        trial_timeout: give up a trial's epoch after this time, written as ``time_budget``.
         address: of a running Ray cluster [start one here].
         storage: a folder that all machines share, or ``s3://BUCKET/PREFIX``.
         confirm: train each candidate for the retrains so many times again, with other seeds [2].
