@@ -202,7 +202,8 @@ def test_a_tool_that_is_not_installed_is_one_line(name: str, running: Results, t
     )
     command = [sys.executable, "-c", program, str(running.paths.folder), "--to", name, "--into", str(tmp_path / "x")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    line = f"error: --to {name}: {name} is not installed; in the checkout, pip install '.[{name}]'\n"
+    install = f"pip install --constraint constraints.txt --editable '.[{name}]'"
+    line = f"error: --to {name}: {name} is not installed; in the checkout, {install}\n"
     assert (done.returncode, done.stderr) == (2, line)
     assert not (tmp_path / "x").exists()
 

@@ -42,6 +42,5 @@ def library(to: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != to:
             raise
-        raise InputError(
-            f"{to} is not installed", key=f"--to {to}", hint=f"in the checkout, pip install '.[{to}]'"
-        ) from None
+        hint = f"in the checkout, pip install --constraint constraints.txt --editable '.[{to}]'"
+        raise InputError(f"{to} is not installed", key=f"--to {to}", hint=hint) from None
