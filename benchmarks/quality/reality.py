@@ -24,7 +24,8 @@ import typer
 from scipy import stats
 
 from benchmarks.quality.curves import HERE
-from benchmarks.quality.draw import DEFAULT, REFERENCE, interquartile_mean
+from benchmarks.quality.draw import DEFAULT, REFERENCE
+from benchmarks.quality.replay import SLOTS
 from tune_fmnist import data
 from tune_fmnist.base.files import publish
 from tune_fmnist.base.seeds import named_seeds
@@ -141,18 +142,27 @@ def merge(
     with publish(out) as partial:
         pq.write_table(table, partial, compression="zstd")
     rows = table.to_pandas()
+    if rows["seed"].nunique() < 2:
+        raise SystemExit(f"{folder} has one pair: run more first")
     print(told(rows, predicted(pd.read_parquet(replays), int(rows["trials"].max()))))
 
 
 def predicted(replays: pd.DataFrame, trials: int) -> float:
-    """Return by how much the default's choice is better than the first edition's in the replays, a fraction."""
+    """Return by how much the default's choice is better than the first edition's in the replays, a fraction.
+
+    Like that of the real pairs it is the mean over the seeds that both have.
+    """
     ends = replays[replays["last"] & (replays["model"] == "ann") & (replays["trials"] == trials)]
-    regrets = [ends.loc[ends["method"] == method, "regret"].to_numpy() for method in (REFERENCE, DEFAULT)]
-    return float(interquartile_mean(regrets[0]) - interquartile_mean(regrets[1]))
+    ends = ends[(ends["world"] == "gp") & (ends["slots"] == SLOTS)]
+    pairs = ends.pivot(index="seed", columns="method", values="truth")
+    return float((pairs[DEFAULT] - pairs[REFERENCE]).mean())
 
 
 def told(rows: pd.DataFrame, expected: float) -> str:
-    """Return in a sentence what the pairs say, and whether ``expected`` lies within their 95 % interval."""
+    """Return in a sentence what the pairs say, and whether ``expected`` lies within their 95 % interval.
+
+    There are two pairs at least.
+    """
     pairs = rows.pivot(index="seed", columns="method", values="worth")
     gained = (pairs[DEFAULT] - pairs[REFERENCE]).to_numpy()
     low, high = stats.t.interval(0.95, len(gained) - 1, gained.mean(), stats.sem(gained))
