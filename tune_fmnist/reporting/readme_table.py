@@ -11,6 +11,7 @@ from typing import Any, Final
 from tune_fmnist.base.errors import InputError
 from tune_fmnist.base.files import publish
 from tune_fmnist.reporting import verdicts
+from tune_fmnist.reporting.confirmed import Confirmed
 from tune_fmnist.reporting.results import Results, rows_of
 from tune_fmnist.reporting.retrained import Retrained
 from tune_fmnist.reporting.statistics import Comparison
@@ -85,7 +86,9 @@ def _said(results: Results) -> str:
     if not math.isnan(best["p_value"]):
         own = Comparison(best["difference"], best["difference_low"], best["difference_high"], best["p_value"])
         said.append(f"Against the baseline: {verdicts.gained(own)}.")
-    said += filter(None, [verdicts.tested_ranks(retrained), verdicts.against_start(retrained)])
+    confirmed = Confirmed.of(results)
+    tied = None if confirmed is None else verdicts.ties(confirmed.against_first, "validation")
+    said += filter(None, [tied, verdicts.tested_ranks(retrained), verdicts.against_start(retrained)])
     return " ".join(said)
 
 

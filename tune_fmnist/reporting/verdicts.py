@@ -129,7 +129,7 @@ def answer(retrained: Retrained, dataset: str) -> str:
         return first + f"The baseline, where the search began, gets {theirs}: the difference may be chance."
     gap = f"{abs(best['difference']) * 100:.1f} points {'more' if best['difference'] >= 0 else 'less'}"
     of = ", for these two models" if retrained.one_seed else ""
-    return first + f"That is {gap} than the {theirs} of the baseline, where the search began, and more than chance{of}."
+    return first + f"That is {gap} than the {theirs} of the baseline, where the search began: more than chance{of}."
 
 
 def details(retrained: Retrained) -> str:
