@@ -37,6 +37,13 @@ def test_what_a_searcher_drew_leaves_out_baseline_start_and_failed(tmp_path: Pat
     assert drawn_scores(results).tolist() == [trials["score"][2], 0.0, *trials["score"].loc[5:].tolist()]
 
 
+def test_of_an_unknown_origin_the_first_trials_are_the_starts(tmp_path: Path) -> None:
+    results = edit_trials(make_search(tmp_path, trials=8), {number: {"origin": None} for number in range(8)})
+    before = drawn_scores(results).tolist()
+    results.record.space = results.record.space | {"start": [{"dropout": 0.1}]}
+    assert drawn_scores(results).tolist() == before[1:]
+
+
 def test_slots_hold_trials_that_do_not_overlap() -> None:
     start = pd.Timestamp("2026-01-01", tz="UTC")
 

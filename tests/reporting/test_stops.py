@@ -40,6 +40,19 @@ def test_a_false_stop_is_one_that_would_have_ranked_among_the_first(score: float
     assert f"Of 2 stopped trials that ran on for the audit, {wrong} would have ranked" in str(told_by_audit(results))
 
 
+def test_nobody_was_kept_from_a_place_where_fewer_than_three_got_to_the_end(tmp_path: Path) -> None:
+    paths = make_search(tmp_path, trials=14, epochs=5).paths
+    rows = tables.read(paths.trials, tables.TRIALS).to_pylist()
+    ended = [row for row in rows if row["status"] == "completed" and row["number"]]
+    rows[6] |= {"status": "stopped", "audited_at": 1, "epochs": 5, "score": 0.99}
+    for row in ended[2:]:
+        row["status"] = "stopped"
+    tables.write(pa.Table.from_pylist(rows, tables.TRIALS), paths.trials)
+    # The baseline, which is never stopped, is the third.
+    assert (Results(paths).ranked["status"] == "completed").sum() == 3
+    assert false_stops(Results(paths)) is None
+
+
 def test_ranks_of_few_trials_are_not_compared(tmp_path: Path) -> None:
     few = make_search(tmp_path, trials=3, epochs=5)
     assert all(math.isnan(rung.correlation) for rung in rungs(few))

@@ -78,6 +78,13 @@ def test_configurations_rank_by_their_mean_and_a_diverged_one_counts_as_bad() ->
     assert confirmed([]) == {}
 
 
+def test_a_configuration_that_was_drawn_again_has_one_mean_of_all_its_confirmations() -> None:
+    rows = [{"number": 1, "config_id": "a", "score": 0.9}, {"number": 2, "config_id": "b", "score": 0.92}]
+    rows.append({"number": 7, "config_id": "a", "score": 0.93})
+    assert confirmed(rows) == pytest.approx({"b": 0.92, "a": 0.915})
+    assert list(confirmed(rows)) == ["b", "a"]
+
+
 def test_a_table_that_cannot_be_read_is_one_line(paths: SearchPaths) -> None:
     paths.confirmations.write_bytes(b"{")
     with pytest.raises(InputError, match=r"confirmations\.parquet: is not a readable table"):

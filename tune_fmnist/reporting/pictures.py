@@ -75,7 +75,8 @@ def _of_model(results: Results, retrained: Retrained | None) -> Iterator[Figure]
     label, predicted = (retrained.predictions[name].to_numpy() for name in ("label", "predicted"))
     yield model.draw_confusion_matrix(model.confusion_matrix(label, predicted, results.classes))
     yield model.draw_classes(class_accuracies(retrained, results.classes))
-    yield model.draw_reliability(model.reliability_of(retrained.predictions))
+    if retrained.predictions["confidence"].notna().any():
+        yield model.draw_reliability(model.reliability_of(retrained.predictions))
 
 
 def best_trial(results: Results, retrained: Retrained | None) -> dict[str, Any] | None:
