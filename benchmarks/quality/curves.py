@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -13,7 +14,7 @@ from scipy.stats import qmc
 from tune_fmnist.base.vocabulary import ModelName
 from tune_fmnist.models.config import Config, baseline
 from tune_fmnist.tuning.cube import from_cube
-from tune_fmnist.tuning.space import Parameter, Space, Value
+from tune_fmnist.tuning.space import CategoricalParameter, Parameter, Space, Value
 from tune_fmnist.tuning.space_files import read_space
 
 HERE: Final = Path(__file__).parent
@@ -29,14 +30,23 @@ _LONGEST_ORDER: Final = 4096
 """Configurations in the fixed order; a power of two, as Sobol's sequence likes it."""
 
 
+AT_BOUNDS: Final = 10_000
+"""The first number of the configurations at the bounds of the space, which are no part of the fair sample."""
+
+
 class Plan(NamedTuple):
-    """How many ``configurations`` of a family to record, the baseline among them, and for how many ``epochs``."""
+    """How many ``configurations`` of a family to record, the baseline among them, and for how many ``epochs``.
+
+    Besides these so many ``at_bounds``: a model of a search goes there, and a model of the curves that knows none there
+    is wrong there.
+    """
 
     configurations: int
     epochs: int
+    at_bounds: int
 
 
-PLANS: Final[dict[ModelName, Plan]] = {"ann": Plan(512, 27), "cnn": Plan(128, 9)}
+PLANS: Final[dict[ModelName, Plan]] = {"ann": Plan(512, 27, 96), "cnn": Plan(128, 9, 32)}
 
 
 class Curve(NamedTuple):
@@ -75,9 +85,26 @@ def curves(model: ModelName, configurations: int, horizon: int) -> list[Curve]:
     space = space_of(model)
     points = _points(len(space.parameters) + 1)[: configurations - 1]
     order = [Curve(0, repeat, horizon, baseline(model)) for repeat in range(BASELINE_SEEDS)]
-    for number, point in enumerate(points, start=1):
+    return order + _trainings(space, points, 1, horizon, _chosen)
+
+
+def curves_at_bounds(model: ModelName, configurations: int, horizon: int) -> list[Curve]:
+    """Return the trainings of configurations of which each number lies at one of its two bounds in one half of them.
+
+    They are the last points of the order of ``curves``, spread over what is not at a bound.
+    """
+    space = space_of(model)
+    points = _points(len(space.parameters) + 1)[-configurations:] if configurations else np.empty((0, 1))
+    return _trainings(space, points, AT_BOUNDS, horizon, _chosen_at_bounds)
+
+
+def _trainings(
+    space: Space, points: NDArray[np.float64], first: int, horizon: int, choose: Callable[..., Value]
+) -> list[Curve]:
+    order = []
+    for number, point in enumerate(points, start=first):
         at = dict(zip(space.parameters, point[1:].tolist(), strict=True))
-        config = space.sample(partial(_chosen, at))
+        config = space.sample(partial(choose, at))
         repeats = 2 if point[0] < SECOND_SEED_SHARE else 1
         order += [Curve(number, repeat, horizon, config) for repeat in range(repeats)]
     return order
@@ -92,3 +119,10 @@ def _points(dimensions: int) -> NDArray[np.float64]:
 
 def _chosen(at: dict[str, float], name: str, parameter: Parameter) -> Value:
     return from_cube(parameter, at[name])
+
+
+def _chosen_at_bounds(at: dict[str, float], name: str, parameter: Parameter) -> Value:
+    place = at[name]
+    if isinstance(parameter, CategoricalParameter) or 0.25 <= place < 0.75:
+        return from_cube(parameter, place if isinstance(parameter, CategoricalParameter) else 2.0 * place - 0.5)
+    return parameter.low if place < 0.25 else parameter.high

@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.quality.curves import HERE, PLANS, SPLIT_SEED, Curve, curves, space_of
+from benchmarks.quality.curves import HERE, PLANS, SPLIT_SEED, Curve, curves, curves_at_bounds, space_of
 from benchmarks.quality.dataset import SCHEMA_VERSION, merged, published_in, schema
 from tune_fmnist import data
 from tune_fmnist.base import provenance
@@ -250,6 +250,7 @@ _Models = Annotated[list[str] | None, typer.Option(help="ann or cnn; may be repe
 def record_curves(
     model: _Models = None,
     configurations: Annotated[int | None, typer.Option(min=1, max=4096, help="how many [ann 512, cnn 128]")] = None,
+    at_bounds: Annotated[int | None, typer.Option(min=0, help="besides, at bounds [ann 96, cnn 32]")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="of each curve [ann 27, cnn 9]")] = None,
     limit_train: Annotated[int | None, typer.Option(help="only so many images, to see that it runs [all]")] = None,
     data_root: Annotated[Path | None, typer.Option(help="where the images are [found or fetched]")] = None,
@@ -260,7 +261,9 @@ def record_curves(
     order: list[Curve] = []
     for name in model or list(PLANS):
         plan = PLANS[name]  # type: ignore[index]
-        wanted = curves(name, configurations or plan.configurations, epochs or plan.epochs)  # type: ignore[arg-type]
+        horizon = epochs or plan.epochs
+        wanted = curves(name, configurations or plan.configurations, horizon)  # type: ignore[arg-type]
+        wanted += curves_at_bounds(name, plan.at_bounds if at_bounds is None else at_bounds, horizon)  # type: ignore[arg-type]
         known = published_in(published(name))  # type: ignore[arg-type]
         order += [curve for curve in wanted if (curve.number, curve.repeat, curve.horizon) not in known]
     record_missing(order, load_halves(data_root, limit_train), folder, partial(print, flush=True))

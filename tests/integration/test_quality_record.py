@@ -20,6 +20,7 @@ from tune_fmnist.base.vocabulary import ModelName
 from tune_fmnist.models.config import Ann, config_id
 from tune_fmnist.models.networks import build
 from tune_fmnist.training.fit import EpochMetrics, fit
+from tune_fmnist.tuning.space import CategoricalParameter
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,22 @@ def test_the_average_of_the_weights_after_each_step(dtype: torch.dtype) -> None:
         inside = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
         torch.testing.assert_close(inside, expected.to(dtype))
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+
+
+def test_half_of_the_numbers_lie_at_a_bound_in_the_configurations_at_bounds() -> None:
+    space = order.space_of("ann")
+    listed = order.curves_at_bounds("ann", 96, 27)
+    assert {curve.number for curve in listed} == set(range(order.AT_BOUNDS, order.AT_BOUNDS + 96))
+    assert order.curves_at_bounds("ann", 0, 27) == []
+    configs = [space.values(curve.config) for curve in listed if curve.repeat == 0]
+    for name, parameter in space.parameters.items():
+        values = [config[name] for config in configs if config is not None]
+        assert len(values) == 96
+        if not isinstance(parameter, CategoricalParameter):
+            shares = [np.mean([value == bound for value in values]) for bound in (parameter.low, parameter.high)]
+            assert shares == pytest.approx([0.25, 0.25], abs=0.06)
+    others = {config_id(curve.config) for curve in order.curves("ann", 512, 27)}
+    assert not others & {config_id(curve.config) for curve in listed}
 
 
 def test_the_order_begins_with_the_baseline_and_is_fair() -> None:
