@@ -9,6 +9,7 @@ table and the figure.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -96,7 +97,7 @@ def compete(contender: str, job: Job, size: Size) -> tuple[dict[str, Any], pd.Da
     else:
         job.write(scratch.parent / f"{scratch.name}.json")
         command = [*CONTENDERS[contender], str(scratch.parent / f"{scratch.name}.json")]
-    variables = {"PYTHONPATH": str(ROOT), "SYNETUNE_FOLDER": str(scratch), "RAY_USAGE_STATS_ENABLED": "0"}
+    variables = {"PYTHONPATH": python_path(), "SYNETUNE_FOLDER": str(scratch), "RAY_USAGE_STATS_ENABLED": "0"}
     ran = run(command, limit=size.limit, environment=variables, folder=scratch, log=log)
     if ran.exit_status and not ran.cut:
         raise RuntimeError(f"{contender} failed:\n{log.read_text(errors='replace')[-3000:]}")
@@ -104,6 +105,13 @@ def compete(contender: str, job: Job, size: Size) -> tuple[dict[str, Any], pd.Da
     epochs["at"] -= ran.started
     epochs = epochs[epochs["at"] <= ran.seconds]
     return _row(ran, epochs, job), epochs
+
+
+def python_path() -> str:
+    """Return where a contender finds this project, and then what this process was told to search."""
+    exported = os.environ.get("PYTHONPATH")
+    # An empty part would stand for the folder in which a contender runs.
+    return os.pathsep.join([str(ROOT), exported] if exported else [str(ROOT)])
 
 
 def _own_epochs(folder: Path) -> pd.DataFrame:

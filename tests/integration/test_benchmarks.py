@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import comparison
+from benchmarks import compare, comparison
 from benchmarks.processes import run
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,13 @@ def test_the_same_search_by_this_project_and_by_another(tmp_path: Path) -> None:
     assert (runs["peak_bytes"] > 3e8).all()
     assert (tmp_path / "compare.png").stat().st_size > 0
     assert (epochs["at"] < epochs["contender"].map(runs["seconds"])).all()
+
+
+def test_contenders_search_where_this_process_was_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert compare.python_path() == str(ROOT)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/one", "/other"]))
+    assert compare.python_path().split(os.pathsep) == [str(ROOT), "/one", "/other"]
 
 
 def test_a_command_is_cut_off_with_all_that_it_started(tmp_path: Path) -> None:
