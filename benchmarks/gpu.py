@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.step import plain_epoch
 from tune_fmnist.models.config import Ann, Cnn, Config
@@ -42,16 +40,19 @@ def main() -> None:
     images = DeviceImages(
         torch.rand(EPOCH, 1, 28, 28, device=GPU, dtype=dtype) * 2 - 1, torch.randint(0, 10, (EPOCH,), device=GPU), 10
     )
-    title = f"seconds per epoch of {EPOCH:,} images, {torch.cuda.get_device_name()}, {dtype}, torch {torch.__version__}"
-    table = Table("", "captured step", "steps one by one", "plain float32 loop", title=title)
+    print(f"seconds per epoch of {EPOCH:,} images, {torch.cuda.get_device_name()}, {dtype}, torch {torch.__version__}")
     capturable = training._can_be_captured
+
+    def tell(config: Config, way: str, seconds: float) -> None:
+        # Whoever ends this command keeps what was measured until then.
+        print(f"{config.model}, {way}: {seconds:.3f}", flush=True)
+
     for config in (Ann(), Cnn()):
-        captured = seconds_of_fit(config, images)
+        tell(config, "captured step", seconds_of_fit(config, images))
         training._can_be_captured = lambda config, device: False
-        single = seconds_of_fit(config, images)
+        tell(config, "steps one by one", seconds_of_fit(config, images))
         training._can_be_captured = capturable
-        table.add_row(config.model, *(f"{x:.3f}" for x in (captured, single, seconds_of_plain(config, images))))
-    Console(width=120).print(table)
+        tell(config, "plain float32 loop", seconds_of_plain(config, images))
 
 
 if __name__ == "__main__":

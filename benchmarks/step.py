@@ -44,9 +44,9 @@ def plain_model(config: Config) -> nn.Module:
 
 
 def plain_epoch(config: Config, images: Tensor, labels: Tensor) -> None:
-    model = plain_model(config)
+    model = plain_model(config).to(images.device)
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
-    for batch in torch.split(torch.randperm(len(labels)), config.batch_size):
+    for batch in torch.split(torch.randperm(len(labels), device=labels.device), config.batch_size):
         optimizer.zero_grad()
         functional.cross_entropy(model(images[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from benchmarks import compare, comparison
 from benchmarks.processes import run
+from benchmarks.step import plain_epoch
+from tune_fmnist.models.config import Ann, Cnn, Config
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,6 +51,13 @@ def test_contenders_search_where_this_process_was_told_to(monkeypatch: pytest.Mo
     assert compare.python_path() == str(ROOT)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/one", "/other"]))
     assert compare.python_path().split(os.pathsep) == [str(ROOT), "/one", "/other"]
+
+
+@pytest.mark.parametrize("config", [Ann(), Cnn()])
+def test_a_plain_loop_computes_where_its_images_are(config: Config) -> None:
+    # A device that computes nothing, and refuses what lies elsewhere.
+    elsewhere = torch.device("meta")
+    plain_epoch(config, torch.rand(130, 1, 28, 28, device=elsewhere), torch.zeros(130, device=elsewhere).long())
 
 
 def test_a_command_is_cut_off_with_all_that_it_started(tmp_path: Path) -> None:
