@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import torch
 from tune_fmnist.data.images import Split
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.training import fit as training
+from tune_fmnist.training.cuda_graph import nothing_collected
 from tune_fmnist.training.device import choose_precision, to_device
 from tune_fmnist.training.fit import EpochMetrics, State, fit
 from tune_fmnist.workflow.search import search
@@ -91,11 +91,11 @@ def test_it_learns_what_the_processor_learns(small_split: Split) -> None:
 def test_trials_leave_no_memory_behind(small_split: Split) -> None:
     trained(CONFIGS[1], small_split, epochs=2)
     sizes = []
-    for _ in range(4):
-        trained(CONFIGS[1], small_split, epochs=2)
-        gc.collect()
-        torch.cuda.empty_cache()
-        sizes.append(torch.cuda.memory_reserved())
+    with nothing_collected():
+        for _ in range(4):
+            trained(CONFIGS[1], small_split, epochs=2)
+            torch.cuda.empty_cache()
+            sizes.append(torch.cuda.memory_reserved())
     assert sizes[-1] <= sizes[0]
 
 

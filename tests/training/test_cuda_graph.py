@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+from collections import Counter
 from collections.abc import Callable
+from weakref import WeakMethod
 
 import pytest
 import torch
@@ -10,9 +13,11 @@ import torch
 from tune_fmnist.data.images import Split
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.training import fit as module
-from tune_fmnist.training.cuda_graph import CapturedSteps
+from tune_fmnist.training.augmentation import Augmentation
+from tune_fmnist.training.cuda_graph import CapturedSteps, Step, nothing_collected
 from tune_fmnist.training.device import to_device
 from tune_fmnist.training.fit import EpochMetrics, fit
+from tune_fmnist.training.optimizer import Optimizer
 
 CPU = torch.device("cpu")
 
@@ -32,8 +37,22 @@ CONFIGS: list[Config] = [
 class Called(CapturedSteps):
     """Calls the step instead of replaying its capture."""
 
-    def _capture(self) -> Callable[[], None]:
-        return self._one
+    def _capture(self, step: Step) -> Callable[[], None]:
+        # A graph holds neither of them.
+        own, given = WeakMethod(self._one), WeakMethod(step)
+
+        def replay() -> None:
+            one, its_step = own(), given()
+            assert one is not None
+            assert its_step is not None
+            one(its_step)
+
+        return replay
+
+
+def call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CapturedSteps", Called)
+    monkeypatch.setattr(module, "_can_be_captured", lambda config, device: True)
 
 
 def trained(config: Config, split: Split) -> tuple[torch.Tensor, list[EpochMetrics]]:
@@ -46,8 +65,7 @@ def trained(config: Config, split: Split) -> tuple[torch.Tensor, list[EpochMetri
 @pytest.mark.parametrize("config", CONFIGS)
 def test_captured_steps_train_as_steps_do(config: Config, small_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, epochs = trained(config, small_split)
-    monkeypatch.setattr(module, "CapturedSteps", Called)
-    monkeypatch.setattr(module, "_can_be_captured", lambda config, device: True)
+    call(monkeypatch)
     captured_weights, captured_epochs = trained(config, small_split)
     torch.testing.assert_close(captured_weights, weights, rtol=0, atol=0, equal_nan=True)
     for one, other in zip(epochs, captured_epochs, strict=True):
@@ -56,3 +74,37 @@ def test_captured_steps_train_as_steps_do(config: Config, small_split: Split, mo
             other.learning_rate,
             other.diverged,
         )
+
+
+def living() -> Counter[str]:
+    """Return how many objects of a training there are, those included that wait for the collector."""
+    kinds = (Called, module._EpochLoop, Optimizer, Augmentation, torch.nn.Module)
+    return Counter(type(one).__name__ for one in gc.get_objects() if issubclass(type(one), kinds))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_training_leaves_nothing_to_the_collector(
+    config: Config, small_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(monkeypatch)
+    trained(config, small_split)
+    gc.collect()
+    with nothing_collected():
+        before = living()
+        trained(config, small_split)
+        assert living() == before
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_nothing_is_collected_during_a_capture(enabled: bool) -> None:
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with nothing_collected():
+            assert not gc.isenabled()
+        assert gc.isenabled() == enabled
+        with pytest.raises(ValueError, match="in the capture"), nothing_collected():
+            raise ValueError("in the capture")
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()

@@ -6,7 +6,9 @@ GPU needs to run them.  A replay is one launch (https://pytorch.org/blog/acceler
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -29,16 +31,18 @@ class CapturedSteps:
     captured step itself is recorded and not run.  Random numbers come from PyTorch's generator, which counts on through
     replays as it would through calls, and may be seeded between epochs.
 
+    The step is given to each epoch and not kept: its owner holds this object, and such a circle would wait for Python's
+    collector after the training, with all of the graph's memory.
+
     Args:
-        step: what to run; it may not ask the device for a value.
         count: steps in an epoch, 1 or more.
         batch_size: images in a step.
         classes: how many there are.
         device: a CUDA device.
     """
 
-    def __init__(self, step: Step, count: int, batch_size: int, classes: int, device: torch.device) -> None:
-        self._step, self.count, self._device = step, count, device
+    def __init__(self, count: int, batch_size: int, classes: int, device: torch.device) -> None:
+        self.count, self._device = count, device
         self._range = torch.arange(batch_size, device=device)
         self._order = torch.zeros(count * batch_size, dtype=torch.int64, device=device)
         self._targets = torch.zeros(count * batch_size, classes, device=device)
@@ -47,10 +51,13 @@ class CapturedSteps:
         self._logits = torch.zeros(count * batch_size, classes, device=device)
         self._replay: Callable[[], None] | None = None
 
-    def run(self, order: Tensor, targets: Tensor, paces: Tensor, stop: Callable[[int, Tensor], bool]) -> Tensor:
+    def run(
+        self, step: Step, order: Tensor, targets: Tensor, paces: Tensor, stop: Callable[[int, Tensor], bool]
+    ) -> Tensor:
         """Train an epoch; return the logits (n, classes), float32, of the images of all steps that were run.
 
         Args:
+            step: what to run, the same in every epoch; it may not ask the device for a value.
             order: places of the images, (count * batch_size or more,) int64; what is beyond is not looked at.
             targets: theirs, the probability of each class, (the same, classes).
             paces: each step's learning rate and share of the average, (count or more, 2).
@@ -63,18 +70,18 @@ class CapturedSteps:
         size = len(self._range)
         for done in range(self.count):
             if self._replay is None and done == _WARM_UP:
-                self._replay = self._capture()
+                self._replay = self._capture(step)
             if self._replay is None:
-                self._one()
+                self._one(step)
             else:
                 self._replay()
             if stop(done, self._logits[done * size : (done + 1) * size]):
                 break
         return self._logits[: (done + 1) * size].clone()
 
-    def _one(self) -> None:
+    def _one(self, step: Step) -> None:
         places = self._next * len(self._range) + self._range
-        logits = self._step(
+        logits = step(
             self._order.index_select(0, places),
             self._targets.index_select(0, places),
             self._paces.index_select(0, self._next).squeeze(0),
@@ -82,10 +89,22 @@ class CapturedSteps:
         self._logits.index_copy_(0, places, logits.float())
         self._next.add_(1)
 
-    def _capture(self) -> Callable[[], None]:
+    def _capture(self, step: Step) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self._device)
-        with torch.cuda.graph(graph):
-            self._one()
+        with nothing_collected(), torch.cuda.graph(graph):
+            self._one(step)
         replay: Callable[[], None] = graph.replay
         return replay
+
+
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Keep Python's collector still for the block: it may destroy an earlier graph, which ends a capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -201,9 +201,7 @@ class _EpochLoop:
         whole = len(train.labels) // config.batch_size
         captured = whole > 0 and _can_be_captured(config, train.images.device) and computes_in_copy(model)
         device = train.images.device
-        self._captured = (
-            CapturedSteps(self._step, whole, config.batch_size, train.classes, device) if captured else None
-        )
+        self._captured = CapturedSteps(whole, config.batch_size, train.classes, device) if captured else None
 
     def run(self, epoch: int, paces: list[tuple[float, float]]) -> tuple[float, float]:
         """Train one epoch, or until the loss is no longer finite.
@@ -225,7 +223,8 @@ class _EpochLoop:
         logits: list[Tensor] = []
         done = steps = 0
         if self._captured is not None:
-            logits.append(self._captured.run(order, targets, torch.tensor(paces, device=order.device), _diverged))
+            given = torch.tensor(paces, device=order.device)
+            logits.append(self._captured.run(self._step, order, targets, given, _diverged))
             done, steps = len(logits[0]), self._captured.count
         size = self._config.batch_size
         if done == steps * size:
