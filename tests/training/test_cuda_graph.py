@@ -37,6 +37,9 @@ CONFIGS: list[Config] = [
 class Called(CapturedSteps):
     """Calls the step instead of replaying its capture."""
 
+    def _warm_up(self, step: Step) -> None:
+        self._one(step)
+
     def _capture(self, step: Step) -> Callable[[], None]:
         # A graph holds neither of them.
         own, given = WeakMethod(self._one), WeakMethod(step)

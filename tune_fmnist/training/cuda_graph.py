@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -72,7 +73,7 @@ class CapturedSteps:
             if self._replay is None and done == _WARM_UP:
                 self._replay = self._capture(step)
             if self._replay is None:
-                self._one(step)
+                self._warm_up(step)
             else:
                 self._replay()
             if stop(done, self._logits[done * size : (done + 1) * size]):
@@ -89,13 +90,27 @@ class CapturedSteps:
         self._logits.index_copy_(0, places, logits.float())
         self._next.add_(1)
 
+    def _warm_up(self, step: Step) -> None:
+        """Run a step where the capture will be made: what libraries set up for a stream, they set up for that one."""
+        side, current = _side_stream(self._device), torch.cuda.current_stream(self._device)
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            self._one(step)
+        current.wait_stream(side)
+
     def _capture(self, step: Step) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self._device)
-        with nothing_collected(), torch.cuda.graph(graph):
+        with nothing_collected(), torch.cuda.graph(graph, stream=_side_stream(self._device)):
             self._one(step)
         replay: Callable[[], None] = graph.replay
         return replay
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all captures of this process: for each one, cuBLAS keeps memory of its own for good."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
