@@ -11,7 +11,7 @@ from tune_fmnist.data.images import Split
 from tune_fmnist.models.config import Ann, Cnn, Config
 from tune_fmnist.training import fit as training
 from tune_fmnist.training.cuda_graph import nothing_collected
-from tune_fmnist.training.device import choose_precision, to_device
+from tune_fmnist.training.device import choose_precision, to_device, use_device
 from tune_fmnist.training.fit import EpochMetrics, State, fit
 from tune_fmnist.workflow.search import search
 
@@ -26,8 +26,8 @@ CONFIGS: list[Config] = [
 
 def trained(config: Config, split: Split, epochs: int = 4) -> list[EpochMetrics]:
     seen: list[EpochMetrics] = []
-    precision = choose_precision(GPU)
-    train, validation = (to_device(part, GPU, precision) for part in (split.train, split.validation))
+    device, precision = use_device(gpu=True, threads=1)
+    train, validation = (to_device(part, device, precision) for part in (split.train, split.validation))
     fit(
         config,
         train,

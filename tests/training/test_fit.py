@@ -312,3 +312,11 @@ def test_precision_follows_the_hardware() -> None:
 def test_a_process_trains_with_its_threads_in_the_precision_of_its_hardware() -> None:
     assert use_device(gpu=False, threads=2) == (CPU, choose_precision(CPU))
     assert torch.get_num_threads() == 2
+
+
+def test_a_gpu_is_told_to_sum_in_the_same_way_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    use_device(gpu=False, threads=1)
+    assert not torch.backends.cudnn.deterministic
+    use_device(gpu=True, threads=1)
+    assert torch.backends.cudnn.deterministic

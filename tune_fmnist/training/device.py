@@ -41,6 +41,9 @@ def use_device(*, gpu: bool, threads: int) -> tuple[torch.device, Precision]:
         threads: of the processor, 1 or more.
     """
     torch.set_num_threads(threads)
+    if gpu:
+        # Of several ways to compute a convolution, one that gives the same sums each time.
+        torch.backends.cudnn.deterministic = True
     device = torch.device("cuda" if gpu else "cpu")
     return device, choose_precision(device)
 

@@ -86,8 +86,9 @@ def fit(
     """Train a model of ``config`` for ``epochs`` epochs, or until its loss is no longer finite.
 
     Each epoch draws from a generator of its own, seeded with ``seed`` and the epoch's number, so that the weights, the
-    optimizer's memory and the network's buffers are all that a training needs to resume, to the bit.  A network that
-    draws random numbers draws them from PyTorch, or they are not the same again.
+    optimizer's memory and the network's buffers are all that a training needs to resume: on a processor to the bit, on
+    a GPU how nearly has not been measured.  A network that draws random numbers draws them from PyTorch, or they are
+    not the same again.
 
     Args:
         config: what to train and how.
