@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 import pandas as pd
+import torch
 import typer
 
 from benchmarks import comparison
@@ -53,7 +54,7 @@ SIZES: Final = {"ann": Size(40, 9, 140), "cnn": Size(16, 9, 200)}
 QUICK: Final = {"ann": Size(3, 3, 60, 2000), "cnn": Size(2, 2, 60, 1000)}
 
 CONTENDERS: Final = {
-    "tune_fmnist": [sys.executable],
+    "tune_fmnist": [sys.executable, "-m", "tune_fmnist.search"],
     "Ray Tune": [sys.executable, "-m", "benchmarks.contenders.ray_tune"],
     "Optuna": [sys.executable, "-m", "benchmarks.contenders.optuna_alone"],
     SYNE: [str(SYNE_TUNE), "-m", "benchmarks.contenders.syne_tune_asha"],
@@ -85,15 +86,7 @@ def compete(contender: str, job: Job, size: Size) -> tuple[dict[str, Any], pd.Da
     scratch = Path(job.scratch)
     log = scratch.parent / f"{scratch.name}.log"
     if contender == "tune_fmnist":
-        arguments = {
-            "--model": job.model, "--trials": job.trials, "--max-epochs": job.max_epochs, "--seed": job.seed,
-            "--split-seed": job.seed,
-            "--max-concurrent": job.slots, "--data-root": job.data_root, "--results-dir": scratch, "--name": "search",
-        }  # fmt: skip
-        if size.images:
-            arguments["--limit-train"] = size.images
-        words = [str(word) for pair in arguments.items() for word in pair]
-        command = [sys.executable, "-m", "tune_fmnist.search", "--no-retrain", *words]
+        command = [*CONTENDERS[contender], *own_options(job, size, torch.cuda.device_count())]
     else:
         job.write(scratch.parent / f"{scratch.name}.json")
         command = [*CONTENDERS[contender], str(scratch.parent / f"{scratch.name}.json")]
@@ -105,6 +98,20 @@ def compete(contender: str, job: Job, size: Size) -> tuple[dict[str, Any], pd.Da
     epochs["at"] -= ran.started
     epochs = epochs[epochs["at"] <= ran.seconds]
     return _row(ran, epochs, job), epochs
+
+
+def own_options(job: Job, size: Size, gpus: int) -> list[str]:
+    """Return the options of this project's search; on a machine with GPUs its slots share them as Ray Tune's do."""
+    options = {
+        "--model": job.model, "--trials": job.trials, "--max-epochs": job.max_epochs, "--seed": job.seed,
+        "--split-seed": job.seed,
+        "--max-concurrent": job.slots, "--data-root": job.data_root, "--results-dir": job.scratch, "--name": "search",
+    }  # fmt: skip
+    if size.images:
+        options["--limit-train"] = size.images
+    if gpus:
+        options["--gpus-per-trial"] = gpus / job.slots
+    return ["--no-retrain", *(str(word) for pair in options.items() for word in pair)]
 
 
 def python_path() -> str:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks import compare, comparison
+from benchmarks.contenders.job import Job
 from benchmarks.processes import run
 from benchmarks.step import plain_epoch
 from tune_fmnist.models.config import Ann, Cnn, Config
@@ -51,6 +52,15 @@ def test_contenders_search_where_this_process_was_told_to(monkeypatch: pytest.Mo
     assert compare.python_path() == str(ROOT)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/one", "/other"]))
     assert compare.python_path().split(os.pathsep) == [str(ROOT), "/one", "/other"]
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(0, None), (1, "0.25"), (2, "0.5")])
+def test_both_searches_share_the_gpus_alike(gpus: int, share: str | None) -> None:
+    places = dict.fromkeys(["space", "data_root", "split", "scratch", "events"], "somewhere")
+    job = Job(model="ann", trials=3, max_epochs=2, slots=4, seed=0, **places)
+    options = compare.own_options(job, compare.SIZES["ann"], gpus)
+    given = dict(zip(options[1::2], options[2::2], strict=True))
+    assert (given["--max-concurrent"], given.get("--gpus-per-trial")) == ("4", share)
 
 
 @pytest.mark.parametrize("config", [Ann(), Cnn()])
