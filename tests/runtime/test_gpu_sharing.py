@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tune_fmnist.runtime.gpu_sharing import choose
+from tune_fmnist.runtime.gpu_sharing import choose, epochs_per_second
 
 GIB = 2**30
 
@@ -24,3 +24,21 @@ GIB = 2**30
 )
 def test_the_fewest_trials_that_use_a_gpu_share_it(rates: dict[int, float], bytes_per_trial: int, chosen: int) -> None:
     assert choose(rates, bytes_per_trial, 80 * GIB) == chosen
+
+
+@pytest.mark.parametrize(
+    ("ends", "rate"),
+    [
+        ([[3, 5, 7]], 0.5),
+        # From 4 to 8 all train: the first does 2 epochs there, the second 1.
+        ([[2, 4, 6, 8], [4, 8]], 0.75),
+        # What one does before the others are ready, or when one has ended, does not count.
+        ([[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], [6, 8]], 1.5),
+        # An epoch that is under way then counts for its part.
+        ([[0, 10], [4, 6]], 0.6),
+        ([[0, 1, 2], [2, 3]], 0.0),
+        ([[0, 1], [2, 3]], 0.0),
+    ],
+)
+def test_only_what_trainings_do_at_the_same_time_counts(ends: list[list[float]], rate: float) -> None:
+    assert epochs_per_second(ends) == pytest.approx(rate)

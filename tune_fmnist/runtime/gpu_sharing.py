@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -14,8 +15,8 @@ from tune_fmnist.models.config import Config
 MOST: Final = 8
 """Trials on a GPU at most; each occupies a processor core as well."""
 
-_SECONDS: Final = 1.5
-"""How long each number of trials is measured."""
+_SECONDS: Final = 2.0
+"""How long each number of trials is measured, with the first epoch, which does not count; two epochs at least."""
 
 _GAIN: Final = 1.1
 """Twice as many trials must be worth this much: each has to wait longer for its rung."""
@@ -23,7 +24,7 @@ _GAIN: Final = 1.1
 _MEMORY_SHARE: Final = 0.8
 """The share of a GPU's memory that trials may fill; the widest configurations take more than the measured one."""
 
-_PATIENCE: Final = 60.0
+_PATIENCE: Final = 120.0
 """Seconds for all trainings to have begun."""
 
 
@@ -46,7 +47,7 @@ class Measurement(NamedTuple):
 def measure(config: Config, shape: DataShape) -> Measurement | None:
     """Measure how many trainings of ``config`` on images of ``shape`` a GPU of the joined cluster takes at once.
 
-    None without a GPU, or where others occupy what the measurement needs for longer than a minute.
+    None without a GPU, or where others occupy what the measurement needs for longer than two minutes.
     """
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]  # type: ignore[no-untyped-call]
     cores = {node["NodeID"]: int(node["Resources"].get("CPU", 0) // node["Resources"]["GPU"]) for node in nodes}
@@ -55,7 +56,7 @@ def measure(config: Config, shape: DataShape) -> Measurement | None:
         return None
     counts = [count for count in (1, 2, 4, MOST) if count <= cores[node]]
     # Torch takes two seconds to import, for which a search without a GPU need not wait.
-    from tune_fmnist.training.throughput import Trainer
+    from tune_fmnist.training.throughput import IMAGES, Trainer
 
     # On one node, shares that fill a GPU land on one before another is touched.
     pinned = NodeAffinitySchedulingStrategy(node, soft=False)
@@ -64,17 +65,31 @@ def measure(config: Config, shape: DataShape) -> Measurement | None:
     trainers: list[Any] = [trainer.remote(config, shape) for _ in range(counts[-1])]
     try:
         # The first training of each loads libraries and allocates what it needs.
-        first = [one.rate.remote(0.0) for one in trainers]
+        first = [one.train.remote(0.0, 1) for one in trainers]
         if ray.wait(first, num_returns=len(first), timeout=_PATIENCE)[1]:
             return None
         ray.get(first)
         used, total = ray.get(trainers[0].memory.remote())
-        rates = {count: sum(ray.get([one.rate.remote(_SECONDS) for one in trainers[:count]])) for count in counts}
+        ends = {count: ray.get([one.train.remote(_SECONDS, 2) for one in trainers[:count]]) for count in counts}
     finally:
         for one in trainers:
             ray.kill(one)
     each = used // counts[-1]
+    rates = {count: IMAGES * epochs_per_second(of) for count, of in ends.items()}
     return Measurement(choose(rates, each, total), {count: round(rate) for count, rate in rates.items()}, each, total)
+
+
+def epochs_per_second(ends: Sequence[Sequence[float]]) -> float:
+    """Return how many epochs several trainings do in a second of the time in which all of them train.
+
+    Args:
+        ends: when the epochs of each ended, two at least; the first, which prepares the others, does not count.
+    """
+    begin, end = max(times[0] for times in ends), min(times[-1] for times in ends)
+    if end <= begin:
+        return 0.0
+    done = [np.interp([begin, end], times, range(len(times))) for times in ends]
+    return float(sum(last - first for first, last in done) / (end - begin))
 
 
 def choose(rates: Mapping[int, float], bytes_per_trial: int, memory: int) -> int:
