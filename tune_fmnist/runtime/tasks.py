@@ -44,9 +44,10 @@ def in_a_slot(step: Step, placement: Placement, *, gpu: bool = True, retries: in
         retries: how often Ray runs it again if its process or node is lost.
     """
     gpus = placement.gpus if gpu else 0.0
-    spread = {"num_cpus": placement.cpus, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
-    task = ray.remote(_in_its_process).options(name=step, max_retries=retries, **spread)
-    return partial(task.remote, step)
+    # A process stays on the GPU that it used first, whichever it is given later.  For what is told here, and not by
+    # ``options``, to use one, Ray takes a new process each time.
+    given = ray.remote(num_cpus=placement.cpus, num_gpus=gpus, scheduling_strategy="SPREAD", max_retries=retries)
+    return partial(given(_in_its_process).options(name=step).remote, step)
 
 
 def fetched(ref: ray.ObjectRef[Any]) -> Any:
