@@ -13,6 +13,7 @@ from tune_fmnist.training import fit as training
 from tune_fmnist.training.cuda_graph import nothing_collected
 from tune_fmnist.training.device import choose_precision, to_device, use_device
 from tune_fmnist.training.fit import EpochMetrics, State, fit
+from tune_fmnist.workflow.retrain import retrain
 from tune_fmnist.workflow.search import search
 
 GPU = torch.device("cuda")
@@ -117,3 +118,5 @@ def test_a_search_shares_the_gpu_as_measured(tmp_path: Path) -> None:
     assert measured["images_per_second"]["1"] > 10_000
     assert 0 < measured["bytes_per_trial"] < measured["bytes"]
     assert len(results.retrains) == 2
+    again = retrain(tmp_path / "x", retrain_seeds=2)
+    assert again.record.gpu_sharing == measured

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tune_fmnist.runtime.gpu_sharing import choose, epochs_per_second
+from tune_fmnist.runtime.gpu_sharing import MOST, Measurement, choose, epochs_per_second, measured_before
 
 GIB = 2**30
 
@@ -42,3 +44,29 @@ def test_the_fewest_trials_that_use_a_gpu_share_it(rates: dict[int, float], byte
 )
 def test_only_what_trainings_do_at_the_same_time_counts(ends: list[list[float]], rate: float) -> None:
     assert epochs_per_second(ends) == pytest.approx(rate)
+
+
+MEASURED = Measurement(4, {1: 100.0, 2: 190.0, 4: 300.0}, GIB, 80 * GIB)._asdict()
+H100, T4 = "NVIDIA H100 80GB HBM3", "Tesla T4"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "gpus", "trials"),
+    [
+        ({**MEASURED, "gpus": [H100, H100]}, [H100, H100], 4),
+        ({**MEASURED, "gpus": [H100]}, [H100, H100], None),
+        ({**MEASURED, "gpus": [H100]}, [T4], None),
+        # On a cluster that was joined, or by an earlier release.
+        ({**MEASURED, "gpus": []}, [], None),
+        (MEASURED, [H100], None),
+        ({"trials_per_gpu": 2, "gpus": [H100]}, [H100], None),
+        ({"trials": 0, "gpus": [H100]}, [H100], None),
+        ({"trials": MOST + 1, "gpus": [H100]}, [H100], None),
+        ({"trials": "4", "gpus": [H100]}, [H100], None),
+        (None, [H100], None),
+    ],
+)
+def test_what_was_measured_holds_for_the_same_gpus(
+    recorded: dict[str, Any] | None, gpus: list[str], trials: int | None
+) -> None:
+    assert measured_before(recorded, gpus) == trials

@@ -44,6 +44,19 @@ class Measurement(NamedTuple):
     bytes: int
 
 
+def measured_before(recorded: Mapping[str, Any] | None, gpus: Sequence[str]) -> int | None:
+    """Return how many trials are to share a GPU as it is recorded; None if it was not measured on GPUs of these names.
+
+    Args:
+        recorded: ``gpu_sharing`` of the record, whatever stands there.
+        gpus: the names of the GPUs; none where they are not known.
+    """
+    if recorded is None or not gpus or recorded.get("gpus") != gpus:
+        return None
+    trials = recorded.get("trials")
+    return trials if isinstance(trials, int) and 1 <= trials <= MOST else None
+
+
 def measure(config: Config, shape: DataShape) -> Measurement | None:
     """Measure how many trainings of ``config`` on images of ``shape`` a GPU of the joined cluster takes at once.
 

@@ -185,7 +185,7 @@ class SearchRecord(Settings):
         wall_seconds: of all runs of the search, retrains included.
         utilisation: training and evaluation over slots x search seconds.
         utilisation_while_trials_wait: the same until the last trial began; None for a search that was interrupted.
-        gpu_sharing: how many trials share a GPU, and the measurement that says so.
+        gpu_sharing: how many trials share a GPU, the measurement that says so, and the GPUs' names.
         retrain: how the last retrains were computed.
     """
 

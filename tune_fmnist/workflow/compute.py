@@ -93,14 +93,27 @@ def _place(session: Session) -> Placement:
     """Divide the cluster into slots; say how, on the screen and in the record."""
     options, record = session.options, session.record
     gpus = options.gpus_per_trial
-    if gpus is None and (measured := gpu_sharing.measure(baseline(record.model), session.images.shape)):
-        record.gpu_sharing = measured._asdict()
-        gpus = 1 / measured.trials
+    if gpus is None and (trials := _trials_on_a_gpu(session)):
+        gpus = 1 / trials
     joined = options.address is not None
     placement = place(options.cpus_per_trial, gpus, options.max_concurrent, joined=joined)
     record.placement = PlacementRecord(**placement._asdict())
     session.screen.progress.print(f"Ray: {placement}")
     return placement
+
+
+def _trials_on_a_gpu(session: Session) -> int | None:
+    """Return how many trials are to share a GPU, as it is measured, or was on the same GPUs; None without one."""
+    record = session.record
+    # Of a cluster's GPUs this machine does not know the names.
+    gpus = [] if session.options.address is not None else provenance.hardware()["gpus"]
+    if known := gpu_sharing.measured_before(record.gpu_sharing, gpus):
+        return known
+    measured = gpu_sharing.measure(baseline(record.model), session.images.shape)
+    if measured is None:
+        return None
+    record.gpu_sharing = {**measured._asdict(), "gpus": gpus}
+    return measured.trials
 
 
 def _run_trials(session: Session, trials: TrialTables, placement: Placement, slots: Slots) -> None:
