@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.quality.curves import HERE, PLANS, space_of
+from benchmarks.quality.curves import AT_BOUNDS, HERE, PLANS, space_of
 from benchmarks.quality.methods import METHODS
 from benchmarks.quality.world import SERIES, Kind, held_out, read_recorded
 from tune_fmnist.base.files import publish
@@ -317,6 +317,7 @@ def main(folder: Path = HERE) -> None:
     figure, panels = plt.subplots(1, len(PLANS), figsize=(10, 4), layout="constrained")
     for axes, model in zip(panels, PLANS, strict=True):
         curves = pq.read_table(folder / f"curves_{model}.parquet").to_pandas()
+        curves = curves[curves["number"] < AT_BOUNDS]
         whole = curves[curves["horizon"] == curves["horizon"].max()]
         count = whole.groupby(["number", "repeat"]).ngroups
         draw_correlations(axes, correlations(whole), annealed(curves), f"{model.upper()}, {count} curves")

@@ -120,11 +120,16 @@ def test_real_pairs_bear_a_prediction_out_or_not() -> None:
         for method, listed in worths.items()
         for seed, worth in enumerate(listed)
     ]
-    said = reality.told(pd.DataFrame(rows), 0.01)
-    assert said.startswith("4 pairs: the default's choice is +0.95 points better (95 % interval 0.33 to 1.57); ")
-    assert said.endswith("predicted +1.00, which lies within.")
-    assert reality.told(pd.DataFrame(rows), 0.03).endswith("lies outside.")
+    rows.append({"method": "random, ASHA 3", "seed": 9, "worth": 0.88})
+    said = reality.told(pd.DataFrame(rows), DEFAULT, 0.01)
+    assert said.startswith(
+        f"4 pairs: the choice of {DEFAULT} is worth +0.95 points more than that of the first edition"
+    )
+    assert said.endswith("(95 % interval 0.33 to 1.57); predicted +1.00, which lies within.")
+    assert reality.told(pd.DataFrame(rows), DEFAULT, 0.03).endswith("lies outside.")
+    assert reality.told(pd.DataFrame(rows), DEFAULT, None).endswith("0.33 to 1.57).")
 
 
 def test_the_prediction_is_the_difference_of_the_regrets() -> None:
-    assert reality.predicted(replays(0.004), 12) == pytest.approx(0.004, abs=5e-4)
+    assert reality.predicted(replays(0.004), "random, ASHA 3", 12) is None
+    assert reality.predicted(replays(0.004), DEFAULT, 12) == pytest.approx(0.004, abs=5e-4)
