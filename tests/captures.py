@@ -99,7 +99,7 @@ def dumb(folder: Path) -> dict[str, str]:
     # How many trials end before Ctrl-C is heard differs as well.
     few = (
         (r"HH:MM:SS trial (?!0 |19 ).*\n", ""),
-        (r"(hold|trials,) \d+ (trials|epochs)", r"\1 N \2"),
+        (r"(hold|trials,) \d+ (trial|epoch)s?", r"\1 N \2s"),
         (r"and \d+ epochs|after \d+ before", "N"),
     )
     for pattern, word in few:
