@@ -112,11 +112,11 @@ def test_each_half_has_half_of_each_class() -> None:
 
 
 def test_what_is_there_is_not_recorded_again_and_all_becomes_one_table(tmp_path: Path) -> None:
-    few = ["--model", "ann", "--epochs", "1", "--limit-train", "200", "--folder", str(tmp_path)]
+    few = ["--model", "ann", "--at-bounds", "0", "--epochs", "1", "--limit-train", "200", "--folder", str(tmp_path)]
     run = CliRunner().invoke
-    assert run(record.app, ["curves", *few, "--at-bounds", "0", "--configurations", "2"], catch_exceptions=False).exit_code == 0
+    assert run(record.app, ["curves", *few, "--configurations", "2"], catch_exceptions=False).exit_code == 0
     first = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.parquet")}
-    said = run(record.app, ["curves", *few, "--at-bounds", "0", "--configurations", "3"], catch_exceptions=False).output
+    said = run(record.app, ["curves", *few, "--configurations", "3"], catch_exceptions=False).output
     assert "ann-0002-0-01" in said
     assert "ann-0001-0-01" not in said
     assert first.items() <= {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.parquet")}.items()
@@ -132,11 +132,11 @@ def test_what_is_there_is_not_recorded_again_and_all_becomes_one_table(tmp_path:
 
 
 def test_what_is_published_is_kept_without_its_parts(tmp_path: Path) -> None:
-    few = ["--model", "ann", "--epochs", "1", "--limit-train", "200"]
+    few = ["--model", "ann", "--at-bounds", "0", "--epochs", "1", "--limit-train", "200"]
     published = tmp_path / "curves_ann.parquet"
     for folder, configurations in (("one", "1"), ("other", "2")):
         parts = ["--folder", str(tmp_path / folder)]
-        recorded = CliRunner().invoke(record.app, ["curves", *few, *parts, "--at-bounds", "0", "--configurations", configurations])
+        recorded = CliRunner().invoke(record.app, ["curves", *few, *parts, "--configurations", configurations])
         assert recorded.exit_code == 0
         for path in sorted((tmp_path / folder).glob("ann-0000-*.parquet"))[: 2 if folder == "other" else 0]:
             path.unlink()
