@@ -210,10 +210,10 @@ def _options(arguments: list[str]) -> Options:
         raise InputError(what, key="--results-dir", hint=hint)
     if options.resume:
         resumed_name(options)
+        if isinstance(options.space, Path):
+            read_space(options.space)
     else:
         new_settings(options)
-    if isinstance(options.space, Path):
-        read_space(options.space)
     return options
 
 

@@ -123,6 +123,8 @@ def _chosen(at: dict[str, float], name: str, parameter: Parameter) -> Value:
 
 def _chosen_at_bounds(at: dict[str, float], name: str, parameter: Parameter) -> Value:
     place = at[name]
-    if isinstance(parameter, CategoricalParameter) or 0.25 <= place < 0.75:
-        return from_cube(parameter, place if isinstance(parameter, CategoricalParameter) else 2.0 * place - 0.5)
+    if isinstance(parameter, CategoricalParameter):
+        return from_cube(parameter, place)
+    if 0.25 <= place < 0.75:
+        return from_cube(parameter, 2.0 * place - 0.5)
     return parameter.low if place < 0.25 else parameter.high

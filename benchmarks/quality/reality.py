@@ -26,7 +26,7 @@ import typer
 from scipy import stats
 
 from benchmarks.quality.curves import HERE
-from benchmarks.quality.draw import DEFAULT, REFERENCE, with_known_best
+from benchmarks.quality.draw import DEFAULT, REFERENCE
 from benchmarks.quality.replay import SLOTS
 from tune_fmnist import data
 from tune_fmnist.base.files import publish
@@ -158,7 +158,7 @@ def merge(
     table = pa.Table.from_pylist([found[key] for key in sorted(found)], COLUMNS)
     with publish(out) as partial_file:
         pq.write_table(table, partial_file, compression="zstd")
-    rows, ends = table.to_pandas(), with_known_best(pd.read_parquet(replays))
+    rows, ends = table.to_pandas(), pd.read_parquet(replays)
     for name in OPTIONS:
         if len(rows[rows["method"] == name]) > 1:
             print(told(rows, name, predicted(ends, name, int(rows["trials"].max()))))

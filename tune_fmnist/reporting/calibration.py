@@ -40,11 +40,9 @@ def reliability(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) ->
     """Return the bins that hold a prediction, in order.
 
     Args:
-        confidence: softmax probability of each predicted class, 0 to 1; NaN, of a model that diverged, is left out.
+        confidence: softmax probability of each predicted class, 0 to 1.
         correct: whether each was right, likewise.
     """
-    known = np.isfinite(confidence)
-    confidence, correct = confidence[known], correct[known]
     place = np.minimum((confidence.astype(np.float64) * BINS).astype(np.int64), BINS - 1)
     bins = []
     for number in range(BINS):
@@ -63,13 +61,11 @@ def calibration_error(bins: list[Bin]) -> float:
 def calibration_errors(predictions: pd.DataFrame) -> list[float]:
     """Return the expected calibration error of each seed's model: models together would look better than each is.
 
-    Models that diverged, which are sure of nothing, are left out.
-
     Args:
-        predictions: rows of ``predictions.parquet`` of one configuration.
+        predictions: rows of ``predictions.parquet`` of one configuration, with a confidence in each.
     """
     errors = []
-    for _, own in predictions[predictions["confidence"].notna()].groupby("seed"):
+    for _, own in predictions.groupby("seed"):
         correct = (own["label"] == own["predicted"]).to_numpy()
         errors.append(calibration_error(reliability(own["confidence"].to_numpy(), correct)))
     return errors

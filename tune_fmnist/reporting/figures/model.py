@@ -157,6 +157,7 @@ def reliability_of(predictions: pd.DataFrame) -> Reliability:
     Args:
         predictions: rows of ``predictions.parquet`` of one configuration.
     """
+    # A model that diverged is sure of nothing.
     predictions = predictions[predictions["confidence"].notna()]
     correct = (predictions["label"] == predictions["predicted"]).to_numpy()
     bins = reliability(predictions["confidence"].to_numpy(), correct)
